@@ -1,0 +1,1 @@
+"""GenNAS: a fast objective for neural architecture search, without labels and without training."""

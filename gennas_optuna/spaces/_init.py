@@ -1,0 +1,64 @@
+"""Initial weights from an explicit generator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from gennas_optuna.errors import UnknownNameError
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def initialize(model: Model, *, generator: torch.Generator, scheme: str = "pytorch") -> Model:
+    """Give a model built on the meta device memory on the CPU and its initial weights.
+
+    Args:
+        model: its parameters are in convolution, linear and batch-norm layers, or in modules
+            with a method ``init_weights(generator)`` of their own.
+        generator: what the weights are drawn from, in the order of ``model.modules()``.
+        scheme: ``"pytorch"``, the layers' default: uniform in +-1/sqrt(fan-in), weights and
+            biases alike; ``"fan-out"``: convolution weights normal with standard deviation
+            sqrt(2 / (kernel area * output channels)), the rest as ``"pytorch"``.
+    """
+    if scheme not in _SCHEMES:
+        raise UnknownNameError("initialisation scheme", scheme, _SCHEMES)
+    model.to_empty(device="cpu")
+    with torch.no_grad():
+        for module in model.modules():
+            own = getattr(module, "init_weights", None)
+            if own is not None:
+                own(generator)
+            elif isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
+                _SCHEMES[scheme](module, generator)
+            elif isinstance(module, _BatchNorm):
+                module.reset_parameters()
+    return model
+
+
+def _uniform(module: nn.Module, generator: torch.Generator) -> None:
+    weight = module.weight
+    assert isinstance(weight, torch.Tensor)
+    bound = 1 / math.sqrt(weight[0].numel())
+    weight.uniform_(-bound, bound, generator=generator)
+    if isinstance(module.bias, torch.Tensor):
+        module.bias.uniform_(-bound, bound, generator=generator)
+
+
+def _fan_out(module: nn.Module, generator: torch.Generator) -> None:
+    _uniform(module, generator)
+    weight = module.weight
+    if isinstance(module, nn.modules.conv._ConvNd) and isinstance(weight, torch.Tensor):
+        fan_out = weight.shape[0] * weight[0, 0].numel()
+        weight.normal_(0, math.sqrt(2 / fan_out), generator=generator)
+
+
+_SCHEMES: dict[str, Callable[[nn.Module, torch.Generator], None]] = {
+    "pytorch": _uniform,
+    "fan-out": _fan_out,
+}

@@ -1,0 +1,1 @@
+"""GenNAS for NNI experiments."""

@@ -1,0 +1,187 @@
+"""What every search space must do. Inherit, and set ``space`` and a few known texts."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any, ClassVar
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gennas_optuna.errors import GenNASError
+from gennas_optuna.spaces import Architecture, Scale, SearchSpace
+
+
+def parameter_sets(space: SearchSpace) -> st.SearchStrategy[dict[str, Any]]:
+    """Any value of any distribution of the space."""
+
+    def values(dist: optuna.distributions.BaseDistribution) -> st.SearchStrategy[Any]:
+        if isinstance(dist, optuna.distributions.CategoricalDistribution):
+            return st.sampled_from(dist.choices)
+        if isinstance(dist, optuna.distributions.IntDistribution):
+            return st.integers(0, (dist.high - dist.low) // dist.step).map(
+                lambda k: dist.low + k * dist.step
+            )
+        assert isinstance(dist, optuna.distributions.FloatDistribution)
+        return st.floats(dist.low, dist.high)
+
+    return st.fixed_dictionaries({k: values(d) for k, d in space.distributions().items()})
+
+
+class SpaceContract:
+    """Subclasses set ``space``; ``small`` keeps the networks of the test small."""
+
+    space: ClassVar[SearchSpace]
+    small: ClassVar[Scale] = Scale()
+    batch: ClassVar[int] = 2
+    malformed: ClassVar[tuple[str, ...]] = ("", "nonsense", "[", "[[[[", "{}", "null", "9" * 50)
+    decode_examples: ClassVar[int] = 1000
+    build_examples: ClassVar[int] = 10
+
+    # Parameters and texts
+
+    def test_every_parameter_set_is_an_architecture(self) -> None:
+        @settings(max_examples=self.decode_examples, deadline=None, database=None)
+        @given(parameter_sets(self.space))
+        def check(params: dict[str, Any]) -> None:
+            arch = self.space.decode(params)
+            assert isinstance(arch, Architecture)
+            assert arch.space == self.space
+            assert self.space.decode(self.space.params(arch)).key == arch.key
+            assert self.space.parse(str(arch)) == arch
+            assert hash(arch) == hash(self.space.parse(str(arch)))
+
+        check()
+
+    def test_parameters_fit_their_distributions(self) -> None:
+        distributions = self.space.distributions()
+        for seed in range(20):
+            params = self.space.params(self.space.sample(np.random.default_rng(seed)))
+            assert list(params) == list(distributions)
+            for name, value in params.items():
+                assert distributions[name]._contains(distributions[name].to_internal_repr(value))
+
+    def test_an_optuna_trial_suggests_an_architecture(self) -> None:
+        params = self.space.params(self.space.sample(np.random.default_rng(1)))
+        plain = self.space.suggest(optuna.trial.FixedTrial(params))
+        prefixed = self.space.suggest(
+            optuna.trial.FixedTrial({f"a_{k}": v for k, v in params.items()}), prefix="a_"
+        )
+        assert plain == prefixed == self.space.decode(params)
+
+    def test_a_missing_parameter_is_named(self) -> None:
+        params = self.space.params(self.space.sample(np.random.default_rng(1)))
+        name = next(iter(params))
+        with pytest.raises(GenNASError, match=name):
+            self.space.decode({k: v for k, v in params.items() if k != name})
+
+    def test_a_value_out_of_range_is_named(self) -> None:
+        params = self.space.params(self.space.sample(np.random.default_rng(1)))
+        name = next(iter(params))
+        with pytest.raises(GenNASError, match=name):
+            self.space.decode({**params, name: "no such value"})
+
+    def test_malformed_texts_are_refused(self) -> None:
+        for text in self.malformed:
+            with pytest.raises(GenNASError) as info:
+                self.space.parse(text)
+            assert "\n" not in str(info.value)
+
+    def test_any_text_parses_or_is_refused(self) -> None:
+        good = [str(self.space.sample(np.random.default_rng(seed))) for seed in range(5)]
+
+        @settings(max_examples=200, deadline=None, database=None)
+        @given(st.data())
+        def check(data: st.DataObject) -> None:
+            text = data.draw(st.sampled_from(good))
+            start = data.draw(st.integers(0, len(text)))
+            stop = data.draw(st.integers(start, min(len(text), start + 8)))
+            text = text[:start] + data.draw(st.text(max_size=8)) + text[stop:]
+            try:
+                arch = self.space.parse(text)
+            except GenNASError:
+                return
+            assert self.space.parse(str(arch)) == arch
+
+        check()
+
+    def test_pickling_and_equality(self) -> None:
+        arch = self.space.sample(np.random.default_rng(3))
+        again = pickle.loads(pickle.dumps(arch))
+        assert again == arch
+        assert again.key == arch.key
+        assert len({arch, again}) == 1
+
+    # Search moves
+
+    def test_sampling_depends_on_the_generator_alone(self) -> None:
+        def draws(seed: int) -> list[Architecture]:
+            rng = np.random.default_rng(seed)
+            return [self.space.sample(rng) for _ in range(10)]
+
+        assert draws(5) == draws(5)
+        assert draws(5) != draws(6)
+        assert len(set(draws(5))) > 1
+
+    def test_mutation_moves_and_stays_in_the_space(self) -> None:
+        rng = np.random.default_rng(0)
+        arch = start = self.space.sample(rng)
+        for _ in range(30):
+            arch = self.space.mutate(arch, rng)
+            assert self.space.decode(self.space.params(arch)).key == arch.key
+        assert arch != start
+
+    # Networks
+
+    def build(self, arch: Architecture, **options: Any) -> Any:
+        generator = torch.Generator().manual_seed(0)
+        return self.space.build(arch, generator=generator, **{"scale": self.small, **options})
+
+    def inputs(self) -> torch.Tensor:
+        """A batch of random inputs of the space's shape; override for other layouts."""
+        shape = (self.batch, *self.space.input_shape)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+    def test_networks_run_forward_and_backward(self) -> None:
+        x = self.inputs()
+        rng = np.random.default_rng(11)
+        for _ in range(self.build_examples):
+            arch = self.space.sample(rng)
+            for canonical in (False, True):
+                model = self.build(arch, canonical=canonical)
+                taps = model(x)
+                assert len(taps) == len(model.taps)
+                for tap, info in zip(taps, model.taps, strict=True):
+                    if info.layout == "NCHW":
+                        assert tuple(tap.shape) == (self.batch, info.channels, *info.size)
+                    else:
+                        assert tuple(tap.shape) == (*info.size, self.batch, info.channels)
+                    assert torch.isfinite(tap).all()
+                total = sum((tap.square().mean() for tap in taps), torch.zeros(()))
+                total.backward()
+                for parameter in model.parameters():
+                    assert parameter.grad is None or torch.isfinite(parameter.grad).all()
+
+    def test_building_is_deterministic_and_leaves_global_state_alone(self) -> None:
+        arch = self.space.sample(np.random.default_rng(2))
+        before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+        first, second = self.build(arch), self.build(arch)
+        for a, b in zip(first.parameters(), second.parameters(), strict=True):
+            assert torch.equal(a, b)
+        for a, b in zip(first(self.inputs()), second(self.inputs()), strict=True):
+            assert torch.equal(a, b)
+        assert torch.equal(before[0], torch.get_rng_state())
+        assert before[1] == np.random.get_state()[1].tolist()  # noqa: NPY002
+
+    def test_another_spaces_architecture_is_refused(self) -> None:
+        class Other(type(self.space)):  # type: ignore[misc]
+            pass
+
+        arch = self.space.sample(np.random.default_rng(2))
+        foreign = Architecture(Other(**vars(self.space)), arch.code)
+        with pytest.raises(GenNASError, match="belongs to"):
+            self.build(foreign)
