@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -45,7 +47,7 @@ class NASBench201Net(StagedModel):
             nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
         )
         self.reductions = nn.ModuleList(
-            [_Residual(small, large) for small, large in zip(widths, widths[1:], strict=False)]
+            [_Residual(small, large) for small, large in pairwise(widths)]
         )
         self.stages = nn.ModuleList(
             [nn.Sequential(*[_Cell(flow, c, own_norm) for _ in range(depth)]) for c in widths]

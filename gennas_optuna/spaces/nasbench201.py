@@ -91,8 +91,10 @@ class NASBench201(SearchSpace):
         return "+".join(f"|{'|'.join(group)}|" for group in (items[:1], items[1:3], items[3:]))
 
     def key(self, arch: Architecture) -> str:
-        """The data flow of the cell: ``3@0,1@01>2`` reads "conv 3x3 of value 0 (the input),
-        conv 1x1 of values 0 + 1; the result is value 2".
+        """The data flow of the cell as text.
+
+        ``3@0,1@01>2`` reads: conv 3x3 of value 0 (the input), conv 1x1 of values 0 + 1; the
+        result is value 2.
         """
         flow = _canonical(_ops(arch))
         steps = ",".join(f"{step.op}@{_digits(step.inputs)}" for step in flow.steps)
