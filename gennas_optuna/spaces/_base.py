@@ -18,7 +18,7 @@ from optuna.distributions import (
 
 from gennas_optuna.errors import InvalidValueError, UnknownNameError
 from gennas_optuna.spaces._init import initialize
-from gennas_optuna.taps import StagedModel
+from gennas_optuna.taps import Layout, StagedModel
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,15 @@ class SearchSpace(ABC):
         name: the registered name.
         form: which network an architecture stands for; ``"gennas"`` is what the paper ran.
         forms: the allowed values of ``form``.
-        input_shape: shape of one input without the batch axis.
+        input_shape: shape of one input: (3, H, W) images, (T, D) sequences.
+        layout: order of the axes of its taps.
     """
 
     name: str
     form: str = "gennas"
     forms: ClassVar[tuple[str, ...]] = ("gennas",)
     input_shape: ClassVar[tuple[int, ...]] = (3, 32, 32)
+    layout: ClassVar[Layout] = "NCHW"
 
     def __post_init__(self) -> None:
         if self.form not in self.forms:

@@ -1,0 +1,42 @@
+"""What a network costs: parameters and multiply-accumulates."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from gennas_optuna.taps import StagedModel
+
+
+class Cost(NamedTuple):
+    """Size of a backbone without heads.
+
+    Attributes:
+        params: number of learnable scalars.
+        flops: multiply-accumulates of all convolutions and linear layers for one input (the
+            architecture-search literature's "FLOPs").
+    """
+
+    params: int
+    flops: int
+
+
+def count_cost(skeleton: StagedModel, input_shape: tuple[int, ...]) -> Cost:
+    """Count parameters, and multiply-accumulates by one pass without arithmetic.
+
+    Args:
+        skeleton: a network on the meta device.
+        input_shape: of one input: (3, H, W), or (T, D) for sequences.
+    """
+    taps = skeleton.taps
+    sequence = taps[0].layout == "LND"
+    shape = (input_shape[0], 1, *input_shape[1:]) if sequence else (1, *input_shape)
+    was_training = skeleton.training
+    skeleton.eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        skeleton(torch.empty(shape, device="meta"))
+    skeleton.train(was_training)
+    params = sum(parameter.numel() for parameter in skeleton.parameters())
+    return Cost(params, counter.get_total_flops() // 2)

@@ -1,0 +1,220 @@
+"""The unlabelled batch: where its images come from, and how they are normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from gennas_optuna import _check
+from gennas_optuna._unpickle import restricted_load
+from gennas_optuna.errors import DataFileError, InvalidValueError, MissingFileError
+
+MEAN = (125.3 / 255, 123.0 / 255, 113.9 / 255)
+"""Per colour, of CIFAR-10, as the paper normalises its images (scaled to [0, 1])."""
+
+STD = (63.0 / 255, 62.1 / 255, 66.7 / 255)
+"""Per colour, of CIFAR-10."""
+
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
+"""The natural colour photographs that scikit-image carries in its own package."""
+
+Images = npt.NDArray[np.uint8]
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+_MAX_PIXELS = 10**8
+_MIN_SIDE = 8
+
+
+def load_images(
+    source: str | Path | torch.Tensor,
+    *,
+    count: int,
+    size: tuple[int, int] = (32, 32),
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """One batch of images without labels.
+
+    Args:
+        source: ``"photos"``, random crops of photographs that come with scikit-image;
+            ``"noise"``, Gaussian noise; a folder of images; a folder that holds CIFAR-10 or
+            CIFAR-100 as torchvision lays it out; an ``.npz`` file with an array of shape
+            (N, H, W, 3), uint8; or a tensor (N, 3, H, W) that is normalised already.
+        count: number of images B. They are drawn without repetition where there are enough.
+        size: height and width to resize to.
+        generator: chooses images, crops and flips.
+
+    Returns:
+        float32 of shape (count, 3, height, width), normalised with CIFAR-10's mean and deviation.
+
+    Raises:
+        MissingFileError: there is no such file or folder.
+        DataFileError: there are no images in it that can be read.
+        InvalidValueError: the tensor has another shape or holds NaN.
+    """
+    if isinstance(source, torch.Tensor):
+        return _from_tensor(source, count, size)
+    if str(source) in _NAMED:
+        return _NAMED[str(source)](count, size, generator)
+    path = Path(source)
+    if not path.exists():
+        raise MissingFileError(
+            f"inputs {str(source)!r}: no such file or folder, and not one of "
+            f"{', '.join(map(repr, _NAMED))}"
+        )
+    images = _read(path, count, generator)
+    chosen = _choose(len(images), count, generator)
+    return _augment([images[i] for i in chosen], size, generator)
+
+
+def _photos(count: int, size: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
+    """Square crops at random places and scales, from a quarter of the shorter side up."""
+    from skimage import data  # noqa: PLC0415 - slow to import
+
+    crops = []
+    for i in range(count):
+        photo: Images = getattr(data, PHOTOGRAPHS[i % len(PHOTOGRAPHS)])()
+        crops.append(_crop(photo, generator))
+    return _augment(crops, size, generator)
+
+
+def _noise(count: int, size: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(count, 3, *size, generator=generator)
+
+
+_NAMED: dict[str, Callable[[int, tuple[int, int], torch.Generator], torch.Tensor]] = {
+    "photos": _photos,
+    "noise": _noise,
+}
+
+
+def _crop(image: Images, generator: torch.Generator) -> Images:
+    height, width = image.shape[:2]
+    short = min(height, width)
+    side = int(torch.randint(max(1, short // 4), short + 1, (), generator=generator))
+    top = int(torch.randint(0, height - side + 1, (), generator=generator))
+    left = int(torch.randint(0, width - side + 1, (), generator=generator))
+    return image[top : top + side, left : left + side]
+
+
+def _choose(available: int, count: int, generator: torch.Generator) -> list[int]:
+    """Numbers below ``available``; each once before any comes again."""
+    rounds = -(-count // available)
+    orders = [torch.randperm(available, generator=generator) for _ in range(rounds)]
+    return [int(i) for i in torch.cat(orders)[:count]]
+
+
+def _augment(
+    images: list[Images], size: tuple[int, int], generator: torch.Generator
+) -> torch.Tensor:
+    """Resize, flip half of them left to right, normalise."""
+    batch = torch.cat([_resized(image, size) for image in images])
+    flip = torch.rand(len(batch), 1, 1, 1, generator=generator) < 0.5
+    batch = torch.where(flip, batch.flip(-1), batch)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return (batch - mean) / std
+
+
+def _resized(image: Images, size: tuple[int, int]) -> torch.Tensor:
+    """(H, W, 3) uint8 to (1, 3, height, width) in [0, 1], area-averaged when shrunk."""
+    _check_sides(image.shape[0], image.shape[1])
+    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+    if tensor.shape[2:] == size:
+        return tensor
+    return F.interpolate(tensor, size=size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def _check_sides(height: int, width: int) -> None:
+    if min(height, width) < _MIN_SIDE:
+        raise InvalidValueError(
+            f"an input image of {height} x {width} pixels: needs at least "
+            f"{_MIN_SIDE} x {_MIN_SIDE}"
+        )
+
+
+def _from_tensor(images: torch.Tensor, count: int, size: tuple[int, int]) -> torch.Tensor:
+    if images.dim() != 4 or images.shape[1] != 3 or len(images) < count:
+        raise InvalidValueError(
+            f"inputs of shape {tuple(images.shape)}: give a tensor (N, 3, H, W) of at least "
+            f"{count} normalised images"
+        )
+    _check_sides(images.shape[2], images.shape[3])
+    chosen = images[:count].float()
+    if not torch.isfinite(chosen).all():
+        raise InvalidValueError("inputs hold NaN or infinite values")
+    if chosen.shape[2:] == size:
+        return chosen
+    return F.interpolate(chosen, size=size, mode="bilinear", antialias=True, align_corners=False)
+
+
+# Files ----------------------------------------------------------------------------------------
+
+
+def _read(path: Path, count: int, generator: torch.Generator) -> list[Images]:
+    if path.suffix == ".npz":
+        return list(_read_npz(path))
+    if not path.is_dir():
+        raise DataFileError(f"{path}: give a folder of images, a CIFAR folder or an .npz file")
+    for name, members in _CIFAR.items():
+        folder = path if path.name == name else path / name
+        if folder.is_dir():
+            return [image for member in members for image in _read_cifar(folder / member)]
+    return _read_folder(path, count, generator)
+
+
+_CIFAR = {
+    "cifar-10-batches-py": tuple(f"data_batch_{i}" for i in range(1, 6)),
+    "cifar-100-python": ("train",),
+}
+"""Folder and training files of the data sets as torchvision unpacks them."""
+
+
+def _read_npz(path: Path) -> Images:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:  # NumPy raises many kinds on a broken archive
+        raise DataFileError(f"{path}: not an .npz file: {_one_line(error)}") from None
+    for array in arrays.values():
+        if array.dtype == np.uint8 and array.ndim == 4 and array.shape[3] == 3 and array.size:
+            images: Images = array
+            return images
+    found = ", ".join(f"{k} {v.dtype}{v.shape}" for k, v in arrays.items()) or "nothing"
+    raise DataFileError(f"{path}: needs a uint8 array of shape (N, H, W, 3); it holds {found}")
+
+
+def _read_cifar(path: Path) -> Images:
+    content = restricted_load(path, encoding="bytes")
+    data = content.get(b"data") if isinstance(content, dict) else None
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (3072,):
+        raise DataFileError(f"{path}: not a CIFAR batch: needs b'data' of shape (N, 3072), uint8")
+    images: Images = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return images
+
+
+def _read_folder(path: Path, count: int, generator: torch.Generator) -> list[Images]:
+    """Just as many images as will be used, of those that can be read."""
+    from PIL import Image  # noqa: PLC0415 - slow to import
+
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+    if not files:
+        raise DataFileError(f"{path}: no images in it (looked for {', '.join(_SUFFIXES)})")
+    images: list[Images] = []
+    for i in _choose(len(files), len(files), generator)[:count]:
+        try:
+            with Image.open(files[i]) as image:
+                if image.width * image.height > _MAX_PIXELS:
+                    raise DataFileError(f"{files[i]}: more than {_MAX_PIXELS:,} pixels")
+                images.append(np.asarray(image.convert("RGB")))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            if isinstance(error, DataFileError):
+                raise
+            raise DataFileError(f"{files[i]}: cannot be read: {_one_line(error)}") from None
+    return images
+
+
+def _one_line(error: Exception) -> str:
+    return _check.shorten(" ".join(str(error).split()), 120)

@@ -1,0 +1,52 @@
+"""Proxy tasks by name: those in this folder, and files."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from gennas_optuna._files import read_data
+from gennas_optuna.errors import MissingFileError
+from gennas_optuna.spaces import SearchSpace
+from gennas_optuna.task import ProxyTask
+
+_DEFAULTS = {"NCHW": "generic", "LND": "generic-sequence"}
+"""The task of a space without one of its own, by the layout of its taps."""
+
+
+def list_tasks() -> list[str]:
+    """The names of the tasks that come with the package."""
+    return sorted(_files())
+
+
+def get_task(task: str | Path | ProxyTask, space: SearchSpace | None = None) -> ProxyTask:
+    """Find a proxy task.
+
+    Args:
+        task: ``"default"``: the task named like ``space`` if there is one, else the generic task
+            of its layout; a name from :func:`list_tasks`; a file that :meth:`ProxyTask.load`
+            reads; or a task, which is passed through.
+        space: what the default is for; any image space if not given.
+
+    Raises:
+        MissingFileError: it is neither a name nor a file.
+    """
+    if isinstance(task, ProxyTask):
+        return task
+    files = _files()
+    name = str(task)
+    if name == "default":
+        layout = "NCHW" if space is None else space.layout
+        name = space.name if space is not None and space.name in files else _DEFAULTS[layout]
+    if name in files:
+        return ProxyTask.from_dict(read_data(files[name]), where=f"task {name}")
+    if not Path(name.partition("#")[0]).exists():
+        raise MissingFileError(
+            f"task {name!r}: no such file, and not one of default, {', '.join(files)}"
+        )
+    return ProxyTask.load(name)
+
+
+def _files() -> dict[str, Path]:
+    folder = Path(str(resources.files(__name__)))
+    return {path.stem: path for path in sorted(folder.glob("*.json"))}

@@ -1,0 +1,184 @@
+"""The regression: heads on the taps, a few optimiser steps, the loss along the way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from gennas_optuna.errors import InvalidValueError
+from gennas_optuna.seeding import torch_generator
+from gennas_optuna.spaces._init import initialize
+from gennas_optuna.taps import StagedModel, TapInfo
+from gennas_optuna.task import Batch
+from gennas_optuna.task_parts import Optimizer, Stage
+
+Status = Literal["ok", "diverged"]
+
+OnEval = Callable[[int, float], None]
+"""Called with (step, loss) after each evaluation; may raise to stop the training."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """How the loss went.
+
+    Attributes:
+        steps: the optimiser steps after which the loss was evaluated, counted from 1.
+        losses: the loss after each of them: in evaluation mode, with fresh noise.
+        status: ``"diverged"`` if the last of them is not a finite number.
+    """
+
+    steps: tuple[int, ...]
+    losses: tuple[float, ...]
+    status: Status
+
+    @property
+    def loss(self) -> float:
+        """The final loss, ``inf`` if the training diverged."""
+        return self.losses[-1] if self.status == "ok" else math.inf
+
+
+class ImageHead(nn.Module):
+    """Nearest-neighbour resize to the target's size, batch norm, 1x1 convolution with bias."""
+
+    def __init__(self, tap: TapInfo, target: torch.Size) -> None:
+        super().__init__()
+        self.size = tuple(target[2:])
+        self.norm = nn.BatchNorm2d(tap.channels)
+        self.conv = nn.Conv2d(tap.channels, target[1], 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, channels, h, w) to (B, C, S, S)."""
+        if x.shape[2:] != self.size:
+            x = F.interpolate(x, size=self.size, mode="nearest")
+        out: torch.Tensor = self.conv(self.norm(x))
+        return out
+
+
+class SequenceHead(nn.Linear):
+    """A linear layer: weights uniform in +-0.1, bias 0 at the start (GenNAS, RNN space)."""
+
+    def __init__(self, tap: TapInfo, target: torch.Size) -> None:
+        super().__init__(tap.channels, target[2])
+
+    def init_weights(self, generator: torch.Generator) -> None:
+        """Draw the initial weights."""
+        self.weight.uniform_(-0.1, 0.1, generator=generator)
+        self.bias.zero_()
+
+
+_HEADS: dict[str, type[ImageHead] | type[SequenceHead]] = {
+    "NCHW": ImageHead,
+    "LND": SequenceHead,
+}
+
+
+def make_heads(model: StagedModel, batch: Batch, *, generator: torch.Generator) -> nn.ModuleList:
+    """One head per tap, by the tap's layout, mapping it to its target; on the CPU."""
+    with torch.device("meta"):
+        heads = nn.ModuleList(
+            [
+                _HEADS[tap.layout](tap, target.shape)
+                for tap, target in zip(model.taps, batch.targets, strict=True)
+            ]
+        )
+    return initialize(heads, generator=generator)
+
+
+def fit(
+    model: StagedModel,
+    heads: nn.ModuleList,
+    batch: Batch,
+    stages: tuple[Stage, ...],
+    *,
+    optimizer: Optimizer,
+    steps: int,
+    eval_steps: Collection[int] = (),
+    seed: int = 0,
+    on_eval: OnEval | None = None,
+) -> Trace:
+    """Train ``model`` and ``heads`` in place to regress the batch's targets.
+
+    The loss is the sum over the stages of weight times mean squared error. Every step trains on
+    the whole batch with noise drawn anew. After the last step, and after those in ``eval_steps``,
+    the loss is taken in evaluation mode without gradient.
+
+    Args:
+        model: backbone, on the device of ``batch``.
+        heads: one per tap, from :func:`make_heads`.
+        batch: inputs, targets and noise.
+        stages: the task's stages, for their weights.
+        optimizer: the task's optimiser.
+        steps: number of optimiser steps.
+        eval_steps: further steps to evaluate after. They do not change the final loss: noise of
+            training and of each evaluation come from streams of their own.
+        seed: of the noise and of dropout. Give all architectures that are compared the same.
+        on_eval: sees each (step, loss); what it raises ends the training.
+    """
+    if steps < 1:
+        raise InvalidValueError(f"steps={steps}: give a whole number from 1 up")
+    last = len(stages) - 1
+    train_weights = [s.weight if s.train_weight is None else s.train_weight for s in stages]
+    eval_weights = [stage.weight for stage in stages]
+    if not any(train_weights):
+        raise InvalidValueError("no stage has a training weight above 0")
+    updates = _optimizer(model, heads, optimizer)
+    train_noise = torch_generator(seed, "training noise")
+    model.noise_generator = torch_generator(seed, "dropout")
+
+    def loss_of(weights: list[float], noise: torch.Generator) -> torch.Tensor:
+        inputs = batch.inputs
+        if batch.noise.level:
+            inputs = inputs + batch.noise.sample(inputs.shape, noise).to(inputs)
+        total = torch.zeros((), dtype=inputs.dtype, device=inputs.device)
+        for i, tap in enumerate(model(inputs)):
+            # The last stage always counts, so that the whole network is run and updated.
+            if weights[i] or i == last:
+                total = total + weights[i] * F.mse_loss(heads[i](tap), batch.targets[i])
+        return total
+
+    found: list[tuple[int, float]] = []
+    status: Status = "ok"
+    for step in range(1, steps + 1):
+        model.train()
+        heads.train()
+        updates.zero_grad(set_to_none=True)
+        loss_of(train_weights, train_noise).backward()  # type: ignore[no-untyped-call]
+        updates.step()
+        if step == steps or step in eval_steps:
+            model.eval()
+            heads.eval()
+            with torch.no_grad():
+                loss = float(loss_of(eval_weights, torch_generator(seed, "evaluation", step)))
+            found.append((step, loss))
+            if not math.isfinite(loss):
+                status = "diverged"
+                break
+            if on_eval is not None:
+                on_eval(step, loss)
+    done, losses = zip(*found, strict=True)
+    return Trace(done, losses, status)
+
+
+def _optimizer(model: nn.Module, heads: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+    """The optimiser over both modules, with weight decay on the right parameters."""
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for module in (model, heads):
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                matrix = "weight" in name and parameter.dim() > 1
+                (decayed if matrix or settings.decay == "all" else plain).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    if settings.kind == "adam":
+        return torch.optim.Adam(groups, lr=settings.lr, fused=True)
+    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)
