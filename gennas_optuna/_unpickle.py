@@ -22,6 +22,7 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
+from gennas_optuna._check import shorten
 from gennas_optuna._reading import read_bytes
 from gennas_optuna.errors import DataFileError
 
@@ -33,8 +34,6 @@ class _Pending(ABC):
     value: Any = None
 
     def build(self, state: Any) -> Any:
-        if self.done:
-            raise pickle.UnpicklingError("a value is completed twice")
         self.value, self.done = self._build(state), True
         return self.value
 
@@ -81,9 +80,13 @@ def _array(raw: Any, dtype: Any, shape: Any, order: Any = "C") -> np.ndarray[Any
     data = raw.encode("latin1") if isinstance(raw, str) else raw
     if not isinstance(data, (bytes, bytearray)) or not isinstance(dtype, np.dtype):
         raise pickle.UnpicklingError("an array of objects, or without content")
-    if type(shape) is not tuple or not all(type(n) is int and n >= 0 for n in shape):
-        raise pickle.UnpicklingError("an array whose shape is not a tuple of counts")
-    if order not in ("C", "F") or math.prod(shape) * dtype.itemsize != len(data):
+    if type(shape) is not tuple or len(shape) > 32 or any(type(n) is not int for n in shape):
+        raise pickle.UnpicklingError("an array whose shape is not a short tuple of counts")
+    if (
+        order not in ("C", "F")
+        or min(shape, default=0) < 0
+        or math.prod(shape) * dtype.itemsize != len(data)
+    ):
         raise pickle.UnpicklingError("an array whose shape does not fit its content")
     return np.frombuffer(data, dtype).reshape(shape, order=order).copy(order=order)
 
@@ -163,7 +166,7 @@ def restricted_loads(
     except Exception as error:  # a forged program can fail in any instruction, in any way
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataFileError(
-            f"{source!r} is not a pickle of plain data ({reason[:200]})"
+            f"{shorten(source, 200)} is not a pickle of plain data ({reason[:200]})"
         ) from error
 
 
@@ -238,6 +241,8 @@ _SCALARS = (str, bytes, int, float, type(None), np.generic)
 def _update(target: Any, items: list[Any]) -> None:
     """Put keys and values into a dict; a key may not nest, as hashing it could take for ever."""
     for key in items[::2]:
+        if type(key) is str:
+            continue
         parts = key if type(key) is tuple else (key,)
         if not all(isinstance(part, _SCALARS) for part in parts):
             raise pickle.UnpicklingError("a dict key is not a number or a text")

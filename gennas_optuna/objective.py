@@ -1,0 +1,181 @@
+"""GenNAS as an objective of an Optuna study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+import torch
+from optuna.study import StudyDirection
+from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
+
+from gennas_optuna import _check
+from gennas_optuna._evaluator import Evaluator, Score
+from gennas_optuna.evaluator import GenNASEvaluator
+from gennas_optuna.regression import OnEval
+from gennas_optuna.settings import Preset
+from gennas_optuna.spaces import Architecture, SearchSpace, get_space
+from gennas_optuna.task import ProxyTask
+
+Duplicates = Literal["cached", "prune", "evaluate"]
+EXTRA_OBJECTIVES = ("flops", "params")
+
+
+class GenNASObjective:
+    """An objective that minimises the GenNAS loss over a search space.
+
+    It works with ``study.optimize``, with ``FixedTrial`` and with ``enqueue_trial``, can be
+    pickled, and may be shared by threads. Each trial gets the attributes ``gennas:arch``,
+    ``gennas:key``, ``gennas:task`` (identity of everything else the loss depends on),
+    ``gennas:seconds`` and, for a repeated network, ``gennas:duplicate_of``.
+
+    In a study with one objective the loss is reported along the way, so the study's pruner acts:
+    note that a plain ``create_study()`` has a ``MedianPruner``. Running out of memory prunes the
+    trial; divergence gives the value ``inf``.
+
+    Example:
+        >>> import optuna
+        >>> from gennas_optuna import GenNASObjective
+        >>> objective = GenNASObjective("nasbench201", steps=2)
+        >>> study = optuna.create_study(directions=objective.directions)
+        >>> study.optimize(objective, n_trials=1)
+
+    Args:
+        space: a registered name or a :class:`SearchSpace`.
+        task: see :class:`GenNASEvaluator`, like the other settings not listed here.
+        extra_objectives: further values to minimise, of ``"flops"`` and ``"params"``.
+        duplicates: what to do with a network that a finished trial of the study had:
+            ``"cached"``: return that trial's values; ``"prune"``; or ``"evaluate"`` it again.
+        evaluator: use this one instead of making one from the settings.
+
+    Raises:
+        GenNASError: a setting is wrong; the message says what is allowed.
+    """
+
+    def __init__(
+        self,
+        space: str | SearchSpace,
+        task: str | Path | ProxyTask = "default",
+        *,
+        preset: str | Preset = "paper",
+        steps: int | None = None,
+        report_steps: Sequence[int] | None = None,
+        inputs: str | Path | torch.Tensor = "photos",
+        extra_objectives: Sequence[str] = (),
+        duplicates: Duplicates = "cached",
+        seed: int = 0,
+        device: str = "auto",
+        threads: int = 1,
+        evaluator: Evaluator | None = None,
+    ) -> None:
+        self.space = get_space(space) if isinstance(space, str) else space
+        self.extra_objectives = tuple(
+            _check.one_of(name, "extra_objectives", EXTRA_OBJECTIVES) for name in extra_objectives
+        )
+        self.duplicates = _check.one_of(duplicates, "duplicates", ("cached", "prune", "evaluate"))
+        self.evaluator = evaluator or GenNASEvaluator(
+            task,
+            preset=preset,
+            steps=steps,
+            report_steps=report_steps,
+            inputs=inputs,
+            seed=seed,
+            device=device,
+            threads=threads,
+        )
+
+    @property
+    def directions(self) -> list[StudyDirection]:
+        """For ``create_study(directions=...)``: everything is minimised."""
+        return [StudyDirection.MINIMIZE] * (1 + len(self.extra_objectives))
+
+    @property
+    def metric_names(self) -> list[str]:
+        """For ``study.set_metric_names``."""
+        return ["loss", *self.extra_objectives]
+
+    def __call__(self, trial: BaseTrial) -> float | tuple[float, ...]:
+        """Score the architecture that the trial proposes.
+
+        Raises:
+            optuna.TrialPruned: the study's pruner says so, memory ran out, or the network is a
+                duplicate and duplicates are pruned.
+        """
+        arch = self.begin(trial)
+        earlier = None if self.duplicates == "evaluate" else self._finished(trial, arch)
+        if earlier is not None:
+            trial.set_user_attr("gennas:duplicate_of", earlier.number)
+            if self.duplicates == "prune":
+                raise optuna.TrialPruned(f"the same network as trial {earlier.number}")
+            values = tuple(earlier.values)
+            return values if self.extra_objectives else values[0]
+        try:
+            score = self.evaluator.evaluate(
+                arch, self._reporter(trial), reuse=self.duplicates != "evaluate"
+            )
+        except (MemoryError, torch.cuda.OutOfMemoryError) as error:
+            raise optuna.TrialPruned(f"out of memory: {error}") from error
+        except RuntimeError as error:
+            if "not enough memory" in str(error):  # how PyTorch's CPU allocator says it
+                raise optuna.TrialPruned(f"out of memory: {error}") from error
+            raise
+        return self.finish(trial, score)
+
+    def begin(self, trial: BaseTrial) -> Architecture:
+        """Ask the trial for an architecture and note it in the trial's attributes."""
+        arch = self.space.suggest(trial)
+        trial.set_user_attr("gennas:arch", str(arch))
+        trial.set_user_attr("gennas:key", arch.key)
+        trial.set_user_attr("gennas:task", self._identity())
+        return arch
+
+    def finish(self, trial: BaseTrial, score: Score) -> float | tuple[float, ...]:
+        """Note the cost in the trial's attributes; the trial's value or values."""
+        trial.set_user_attr("gennas:seconds", round(score.seconds, 3))
+        extra = tuple(float(getattr(score, name)) for name in self.extra_objectives)
+        return (score.loss, *extra) if extra else score.loss
+
+    def _identity(self) -> str:
+        return "+".join([self.evaluator.identity(self.space), *self.extra_objectives])
+
+    def _finished(self, trial: BaseTrial, arch: Architecture) -> FrozenTrial | None:
+        """The first finished trial of the study with this network under these settings."""
+        if not isinstance(trial, Trial):
+            return None
+        wanted = {"gennas:key": arch.key, "gennas:task": self._identity()}
+        for other in trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            if wanted.items() <= other.user_attrs.items():
+                return other
+        return None
+
+    def _reporter(self, trial: BaseTrial) -> OnEval | None:
+        if self.extra_objectives or (isinstance(trial, Trial) and len(trial.study.directions) > 1):
+            return None  # Optuna prunes studies of one objective only
+
+        def report(step: int, loss: float) -> None:
+            trial.report(loss, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned(f"loss {loss:.4g} after {step} steps")
+
+        return report
+
+
+@lru_cache(maxsize=1)
+def _default_objective() -> GenNASObjective:
+    return GenNASObjective("nasbench201")
+
+
+def gennas_objective(trial: BaseTrial) -> float:
+    """The ready-made objective: NAS-Bench-201 with its default task and the default settings.
+
+    Example:
+        >>> import optuna
+        >>> from gennas_optuna import gennas_objective
+        >>> study = optuna.create_study()
+        >>> study.optimize(gennas_objective, n_trials=3)  # doctest: +SKIP
+    """
+    value: Any = _default_objective()(trial)
+    return float(value)
