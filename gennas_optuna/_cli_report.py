@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -189,7 +190,7 @@ def show_search(
         f"{head['n_trials']} trials, {len(found)} distinct networks of {head['space']}, "
         f"{cpu_seconds:.0f} CPU-seconds in all"
     )
-    columns = [f"{t.name}\nrank of {len(t):,}" for t in truths]
+    columns = [f"{_short(t.name)}\nrank of {len(t):,}" for t in truths]
     table = _table("", "loss", "params", "MACs", *columns)
     for place, row in enumerate(best, start=1):
         known = [_truth_cell(row["truth"][t.name]) for t in truths]
@@ -236,6 +237,11 @@ def _against(truth: GroundTruth, found: Sequence[Found]) -> dict[str, Any]:
 
 def _truth_cell(known: dict[str, Any] | None) -> str:
     return "unknown" if known is None else f"{known['value']:.2f}\n{known['rank']:,}"
+
+
+def _short(name: str) -> str:
+    """The telling end of a table's name, to head a column."""
+    return name.removeprefix("hpo-bench:") if name.startswith("hpo-bench:") else Path(name).stem
 
 
 def _list_architectures(records: Sequence[dict[str, Any]]) -> None:

@@ -95,7 +95,7 @@ def _scoring_options(command: Command) -> Command:
                 default="photos",
                 show_default=True,
                 metavar="INPUTS",
-                help="Unlabelled images: 'photos', 'noise', a folder, CIFAR's folder, an .npz file.",
+                help="Unlabelled images: 'photos', 'noise', a folder, CIFAR's, an .npz file.",
             ),
             click.option(
                 "--seed",

@@ -130,18 +130,11 @@ class SearchSpace(ABC):
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """A random architecture, drawn as the space's publication draws it."""
-        return self.decode({name: _draw(rng, dist) for name, dist in self.distributions().items()})
+        return self.decode({name: draw(rng, dist) for name, dist in self.distributions().items()})
 
     def mutate(self, arch: Architecture, rng: np.random.Generator) -> Architecture:
         """A neighbour of ``arch``: by default each parameter is redrawn with chance 1/n."""
-        params = self.params(arch)
-        distributions = self.distributions()
-        chosen = rng.random(len(params)) < 1 / len(params)
-        chosen[rng.integers(len(params))] = True
-        for name, redraw in zip(distributions, chosen, strict=True):
-            if redraw:
-                params[name] = _draw(rng, distributions[name])
-        return self.decode(params)
+        return self.decode(mutate_params(self.params(arch), self.distributions(), rng))
 
     # Text -----------------------------------------------------------------------------------
 
@@ -251,7 +244,21 @@ def _suggest(trial: Suggests, name: str, distribution: BaseDistribution) -> Any:
     raise InvalidValueError(f"{name}: distributions of type {type(distribution).__name__}")
 
 
-def _draw(rng: np.random.Generator, distribution: BaseDistribution) -> Any:
+def mutate_params(
+    params: Mapping[str, Any],
+    distributions: Mapping[str, BaseDistribution],
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Redraw each parameter with chance 1/n, and at least one."""
+    chosen = rng.random(len(distributions)) < 1 / len(distributions)
+    chosen[rng.integers(len(distributions))] = True
+    return {
+        name: draw(rng, distribution) if redraw else params[name]
+        for (name, distribution), redraw in zip(distributions.items(), chosen, strict=True)
+    }
+
+
+def draw(rng: np.random.Generator, distribution: BaseDistribution) -> Any:
     """One value, uniform over the distribution (over its logarithm if it is a log one)."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[int(rng.integers(len(distribution.choices)))]

@@ -1,1 +1,0 @@
-"""GenNAS for NNI experiments."""

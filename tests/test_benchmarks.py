@@ -1,0 +1,504 @@
+"""The readers on small files of each format; test_benchmarks_real.py has the published ones."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import logging
+import math
+import os
+import pickle
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from contracts.reader_contract import (
+    FileReaderContract,
+    JsonReaderContract,
+    ReaderContract,
+    TextSpace,
+)
+from gennas_optuna.benchmarks import load_truth
+from gennas_optuna.errors import DataFileError, GenNASError, MissingFileError
+from gennas_optuna.spaces import get_space
+
+TEXT = TextSpace()
+NAN = math.nan
+
+
+class TestPairs(JsonReaderContract):
+    space = "nasbench201"
+    size = 4
+    document: ClassVar[Any] = [
+        [[[4], [2, 1], [2, 1, 1]], 82.5],
+        [[[3], [3, 3], [3, 3, 3]], 91.25],
+        ["|none~0|+|none~0|none~1|+|none~0|none~1|none~2|", 10],
+        [[[3], [3, 3], [3, 3, 3]], 91.5],
+    ]
+    path_to_truth = (0, 1)
+
+
+class TestFractions(JsonReaderContract):
+    space = TEXT
+    size = 3
+    document: ClassVar[Any] = [
+        [[[[0, 1], [0, 0]], ["input", "output"]], 0.125],
+        ["b", 1.0],
+        ["c", 0.0],
+    ]
+    path_to_truth = (0, 1)
+
+    def test_they_become_percent(self, truth: Any) -> None:
+        assert [record.truth for record in truth] == [12.5, 100, 0]
+        assert truth.metric == "accuracy (%)"
+        assert truth[0].arch.code == '[[[0, 1], [0, 0]], ["input", "output"]]'
+
+
+def nds_record(name: str, errors: list[float], **fields: Any) -> dict[str, Any]:
+    return {
+        "job_id": name,
+        "net": {"width": 32, "name": name},
+        "params": 1000,
+        "flops": 2000,
+        "optim": {"base_lr": 0.1, "max_ep": len(errors)},
+        "test_ep_top1": errors,
+        "min_test_top1": min(errors, default=None),
+        "train_it_loss": [1.0],
+        **fields,
+    }
+
+
+class TestNDS(JsonReaderContract):
+    space = TEXT
+    size = 3
+    document: ClassVar[Any] = [
+        nds_record("a", [60.5, 40.25, 40.5], rng_seed=7),
+        nds_record("b", [99.9, 99.8]),
+        nds_record("failed", [50.0, 99.9]),
+        nds_record("diverged", [50.0, NAN]),
+        nds_record("lost", []),
+        {"net": {"name": "stub"}},
+        nds_record("a", [30.0]),
+    ]
+    path_to_truth = (0, "test_ep_top1", 2)
+
+    def test_what_is_kept(self, truth: Any) -> None:
+        assert [record.truth for record in truth] == [59.5, pytest.approx(0.2), 70]
+        assert truth[0].details == {
+            "job_id": "a",
+            "rng_seed": 7,
+            "params": 1000,
+            "flops": 2000,
+            "optim": {"base_lr": 0.1, "max_ep": 3},
+            "min_test_top1": 40.25,
+            "test_ep_top1": (60.5, 40.25, 40.5),
+        }
+        assert truth[0].arch.code == '{"width": 32, "name": "a"}'
+        assert truth[0].train_seconds is None
+
+    def test_failed_runs_are_counted_and_logged(
+        self, spec: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.INFO, logger="gennas_optuna"):
+            truth = load_truth(spec, TEXT)
+        assert truth.skipped == {"final test error above 99.8 %": 1, "no final test error": 3}
+        assert caplog.messages == [
+            f"{spec}: left out 1 (final test error above 99.8 %), 3 (no final test error)"
+        ]
+
+    @pytest.mark.parametrize(
+        ("where", "value", "message"),
+        [
+            ((1,), [], "record 2 is"),
+            ((1, "net"), "text", "record 2 is .* 'net'"),
+            ((1, "test_ep_top1"), 5, "record 2: test_ep_top1 is 5"),
+            ((1, "net", "name"), "refused", "record 2 is no architecture of search space 'text'"),
+        ],
+    )
+    def test_malformed_records_are_named(
+        self, where: tuple[Any, ...], value: Any, message: str, tmp_path: Path
+    ) -> None:
+        path = self.write(tmp_path / "table", self.replaced(value, where))
+        with pytest.raises(DataFileError, match=message):
+            load_truth(path, TEXT)
+
+
+class TestNDSInTwoParts(JsonReaderContract):
+    space = TEXT
+    size = 3
+    document: ClassVar[Any] = {
+        "mid": [nds_record("c", [20.0])],
+        "top": [nds_record("a", [5.0]), nds_record("b", [5.5])],
+    }
+    path_to_truth = ("top", 1, "test_ep_top1", 0)
+
+    def test_top_comes_first(self, truth: Any) -> None:
+        assert [record.details["job_id"] for record in truth] == ["a", "b", "c"]
+
+    def test_malformed_records_are_named(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path / "table", self.replaced(3, ("mid", 0)))
+        with pytest.raises(DataFileError, match="record 1 of 'mid' is 3"):
+            load_truth(path, TEXT)
+        path = self.write(tmp_path / "table", self.replaced(3, ("mid",)))
+        with pytest.raises(DataFileError, match="'mid' is 3, not a list"):
+            load_truth(path, TEXT)
+
+
+class TestMacro(JsonReaderContract):
+    space = "nasbench-macro"
+    size = 3
+    document: ClassVar[Any] = {
+        "02012100": {"test_acc": [90.0, 91.0, 92.0], "mean_acc": 91.0, "std": 0.8, "params": 5},
+        "00000000": {"test_acc": [60.0], "mean_acc": 60, "flops": 7},
+        "22222222": {"test_acc": [93.0], "mean_acc": 93.5},
+    }
+    path_to_truth = ("02012100", "mean_acc")
+
+    def test_what_is_kept(self, truth: Any) -> None:
+        assert [record.truth for record in truth] == [91, 60, 93.5]
+        assert truth[0].details == {"test_acc": (90.0, 91.0, 92.0), "std": 0.8, "params": 5}
+        assert truth[1].details == {"test_acc": (60.0,), "flops": 7}
+
+    def test_the_space_needs_no_name(self, spec: str, truth: Any) -> None:
+        assert load_truth(spec).records == truth.records
+
+
+class TestHPOBenchFile(FileReaderContract):
+    space = "nasbench201"
+    size = 2
+    content = pickle.dumps(
+        {
+            "421211": {
+                "val_acc": [82.0, 81.0, 83.0],
+                "train_time": [100.0, 100.0, 100.0],
+                "latency": [0.5, 0.25, 0.75],
+                "model_size": [0.1, 0.2, 0.3],
+            },
+            "333333": {
+                "val_acc": [91.0, 92.0],
+                "train_time": [200.0, 100.0],
+                "latency": [1.0, 1.0],
+                "model_size": [1.0, 1.0],
+            },
+        }
+    )
+
+    def test_means_over_the_trials(self, truth: Any) -> None:
+        assert [record.truth for record in truth] == [82, 91.5]
+        assert [record.train_seconds for record in truth] == [100, 150]
+        assert truth[0].details["latency"] == 0.5
+        assert truth[0].details["model_size"] == pytest.approx(0.2)
+        assert truth[0].details["trials"]["val_acc"] == (82.0, 81.0, 83.0)
+
+    @pytest.mark.parametrize(
+        ("key", "record", "message"),
+        [
+            ("000000", {"val_acc": 3}, "key '000000': val_acc is 3"),
+            ("000000", {"val_acc": []}, "val_acc is"),
+            ("000000", {"val_acc": [1.0]}, "train_time is None"),
+            ("000000", {"val_acc": ["x"]}, "val_acc is 'x', not a number"),
+            ("000000", [1], "key '000000' is not"),
+            (0, {"val_acc": [1.0]}, "key 0 is not"),
+            ("900000", None, "key '900000' is no architecture of search space 'nasbench201'"),
+        ],
+    )
+    def test_malformed_records_are_named(
+        self, key: Any, record: Any, message: str, tmp_path: Path
+    ) -> None:
+        table = pickle.loads(self.content)
+        table[key] = table["333333"] if record is None else record
+        path = tmp_path / "table"
+        path.write_bytes(pickle.dumps(table))
+        with pytest.raises(DataFileError, match=message):
+            load_truth(path)
+
+    def test_a_pickle_with_a_program_in_it_is_refused(self, tmp_path: Path) -> None:
+        class Hostile:
+            def __reduce__(self) -> Any:
+                return os.system, (f"touch {tmp_path / 'hacked'}",)
+
+        self.refuse(tmp_path / "table", pickle.dumps({"421211": Hostile()}))
+        self.refuse(tmp_path / "table", pickle.dumps({"421211": np.zeros(3)}))
+        assert not (tmp_path / "hacked").exists()
+
+
+def log(name: str, validation: list[float], test: list[float], **fields: Any) -> dict[str, Any]:
+    return {
+        "recepie": json.dumps({name: {"op": "linear", "input": ["x"]}}),
+        "recepie_id": 5,
+        "status": "OK",
+        "data": "data/ptb",
+        "num_params": 8,
+        "val_losses": validation,
+        "test_losses": test,
+        "wall_times": [10.0] * len(validation),
+        **fields,
+    }
+
+
+# The best validation epoch of the first is its second, the lowest test loss is in its third.
+LOGS = {
+    "a.json": log("a", [5.0, 4.0, 4.5], [5.0, 4.25, 4.0]),
+    "b.json": log("b", [NAN, 3.0], [NAN, 3.0]),
+    "c.json": log("c", [5.0], [5.0], status="loss is nan!"),
+    "d.json": log("d", [NAN], [NAN]),
+    "e.json": log("e", [3.0, 2.0], [3.0, NAN]),
+    "f.json": log("f", [6.0], [6.0], recepie={"node": {"op": "linear"}}, wall_times=None),
+    "g.json": {**log("g", [], []), "status": "Exception: math range error", "test_losses": None},
+}
+
+
+def check_logs(truth: Any) -> None:
+    assert truth.metric == "test perplexity"
+    assert [record.truth for record in truth] == [math.exp(4.25), math.exp(3), math.exp(6)]
+    assert truth[0].train_seconds == 30
+    assert truth[2].train_seconds is None
+    assert truth[0].details == {
+        "status": "OK",
+        "data": "data/ptb",
+        "recepie_id": 5,
+        "num_params": 8,
+        "epochs": 3,
+        "best_epoch": 2,
+        "val_perplexity": math.exp(4),
+        "min_test_perplexity": math.exp(4),
+    }
+    assert truth[0].arch.code == '{"a": {"op": "linear", "input": ["x"]}}'
+    assert truth[2].arch.code == '{"node": {"op": "linear"}}'
+    assert truth.rank_of(truth[1].arch) == 1
+    failed = {name: n for name, n in truth.skipped.items() if not name.startswith("not a log")}
+    assert failed == {
+        "status 'loss is nan!'": 1,
+        "no finite validation loss": 1,
+        "no finite test perplexity": 1,
+        "status 'Exception: math range error'": 1,
+    }
+
+
+class TestLogFolder(ReaderContract):
+    space = TEXT
+    size = 3
+    higher_is_better = False
+
+    @pytest.fixture
+    def spec(self, tmp_path: Path) -> str:
+        folder = tmp_path / "logs"
+        folder.mkdir()
+        for name in reversed(LOGS):
+            (folder / name).write_text(json.dumps(LOGS[name]))
+        (folder / "README.md").write_text("not a log, and not JSON by name")
+        (folder / "more").mkdir()
+        return str(folder)
+
+    def test_what_is_kept(self, truth: Any) -> None:
+        check_logs(truth)
+
+    def test_the_digest_is_of_all_files_in_order(self, spec: str, truth: Any) -> None:
+        lines = [
+            f"{name}\0{hashlib.sha256(Path(spec, name).read_bytes()).hexdigest()}\n"
+            for name in sorted(LOGS)
+        ]
+        assert truth.digest == hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b'{"recepie": "x", "stat', "not JSON: .* at line 1 column"),
+            (b"", "empty"),
+            (b"\xff\x00", "UTF-8"),
+            (b"[1, 2]", "it holds"),
+            (b'{"status": "OK"}', "'recepie' is None"),
+            (json.dumps({**LOGS["a.json"], "status": 3}).encode(), "'status' is 3"),
+            (json.dumps({**LOGS["a.json"], "val_losses": [1.0]}).encode(), "differ in length"),
+            (json.dumps({**LOGS["a.json"], "val_losses": None}).encode(), "'val_losses' is None"),
+            (json.dumps({**LOGS["a.json"], "val_losses": ["x"] * 3}).encode(), "not a number"),
+            (b"[" * 100_000, "nested"),
+            (b'{"a": 1}\n{"b": 2}\n', "it holds several JSON values"),
+        ],
+    )
+    def test_what_is_no_log_is_named_and_left_out(
+        self, content: bytes, message: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for name, document in LOGS.items():
+            (tmp_path / name).write_text(json.dumps(document))
+        (tmp_path / "bb.json").write_bytes(content)
+        with caplog.at_level(logging.WARNING, logger="gennas_optuna"):
+            truth = load_truth(tmp_path, TEXT)
+        check_logs(truth)
+        assert truth.skipped["not a log: bb.json"] == 1
+        (warning,) = caplog.records
+        assert "bb.json" in warning.message
+        assert re.search(message, warning.message)
+
+    def test_what_cannot_be_opened_is_named_and_left_out(self, tmp_path: Path) -> None:
+        (tmp_path / "a.json").write_text(json.dumps(LOGS["a.json"]))
+        (tmp_path / "folder.json").mkdir()
+        (tmp_path / "gone.json").symlink_to(tmp_path / "nowhere")
+        os.mkfifo(tmp_path / "pipe.json")
+        truth = load_truth(tmp_path, TEXT)
+        assert len(truth) == 1
+        assert truth.skipped == {
+            "not a log: folder.json": 1,
+            "not a log: gone.json": 1,
+            "not a log: pipe.json": 1,
+        }
+
+    def test_an_architecture_that_is_none_is_fatal(self, tmp_path: Path) -> None:
+        (tmp_path / "x.json").write_text(json.dumps({**LOGS["a.json"], "recepie": "refused"}))
+        with pytest.raises(DataFileError, match=r"x\.json is no architecture of .*'text'"):
+            load_truth(tmp_path, TEXT)
+
+    def test_data_sets_do_not_mix(self, tmp_path: Path) -> None:
+        for name, data in (("a.json", "data/ptb"), ("b.json", "data/wikitext-2")):
+            (tmp_path / name).write_text(json.dumps({**LOGS[name], "data": data}))
+        with pytest.raises(DataFileError, match=r"data/ptb.*data/wikitext-2"):
+            load_truth(tmp_path, TEXT)
+
+    def test_folders_without_logs_are_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "train_logs").mkdir()
+        with pytest.raises(DataFileError, match=r"no JSON files .* it has folders: 'train_logs'"):
+            load_truth(tmp_path, TEXT)
+        (tmp_path / "x.json").write_text("{}")
+        with pytest.raises(DataFileError, match=r"none of 1 is a NAS-Bench-NLP log; x\.json"):
+            load_truth(tmp_path, TEXT)
+
+
+class TestLogLines(ReaderContract):
+    space = TEXT
+    size = 3
+    higher_is_better = False
+
+    @pytest.fixture
+    def spec(self, tmp_path: Path) -> str:
+        path = tmp_path / "logs.jsonl.gz"
+        lines = [json.dumps({**document, "_file": name}) for name, document in LOGS.items()]
+        path.write_bytes(gzip.compress("\n\n".join([*lines, '{"recep']).encode()))
+        return str(path)
+
+    def test_what_is_kept(self, truth: Any) -> None:
+        check_logs(truth)
+        assert truth.skipped["not a log: line 15"] == 1
+
+    def test_a_single_log_is_a_file_too(self, tmp_path: Path) -> None:
+        (tmp_path / "a.json").write_text(json.dumps(LOGS["a.json"]))
+        assert [r.truth for r in load_truth(tmp_path / "a.json", TEXT)] == [math.exp(4.25)]
+
+
+# What holds for every format
+
+
+def test_lookup_falls_back_on_the_key(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text(json.dumps([["[1, 2]", 50], ["[1,2]", 60], ["[3]", 70]]))
+    truth = load_truth(tmp_path / "t", TEXT)
+    assert truth.find(TEXT.parse("[1,2]")) is truth[1]
+    assert truth.find(TEXT.parse("[1,  2]")) is truth[0]
+    assert truth.rank_of(TEXT.parse("[1,  2]")) == 3
+    assert truth.find(TEXT.parse("[4]")) is None
+    with pytest.raises(GenNASError, match=r"no record of \[4\]"):
+        truth.rank_of(TEXT.parse("[4]"))
+
+
+def test_lookup_takes_architectures_of_the_spaces_other_forms(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text(json.dumps([["421211", 50], ["333333", 60]]))
+    truth = load_truth(tmp_path / "t", "nasbench201")
+    arch = get_space("nasbench201", form="benchmark").parse("333333")
+    assert truth.find(arch) is truth[1]
+
+
+def test_equal_truths_share_a_rank(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text(json.dumps([["a", 5], ["b", 7], ["c", 7], ["d", 6]]))
+    truth = load_truth(tmp_path / "t", TEXT)
+    assert [truth.rank_of(record.arch) for record in truth] == [4, 1, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "no records"),
+        ("{}", "no records"),
+        ("null", "no known format; known are .*NDS"),
+        ("3", "no known format"),
+        ('"text"', "no known format"),
+        ("[1, 2]", "no known format"),
+        ("[[1, 2, 3]]", "no known format"),
+        ('[[[[0]], ["input", "output"]]]', "no known format"),
+        ('{"a": {"b": 1}}', "no known format"),
+        ('[["a", NaN], ["b", null]]', "no record has a result; left out 2"),
+        ('[["a", 5], ["b"]]', "record 2 is"),
+        ('[["a", 5], ["b", 101]]', r"record 2 has accuracy \(%\) 101, outside of 0 to 100"),
+        ('[["a", 5], ["refused", 6]]', "record 2 is no architecture of search space 'text'"),
+        ('[["a", 5],\n ["b" 6]]', "not JSON: .* at line 2 column"),
+        ("{'a': 5}", "not JSON"),
+        ('[["a", 5]] x', "not JSON: Extra data"),
+        ("plain text", "not JSON"),
+        ('{"a": 1}\n{"b": 2}', "none of 2 is a NAS-Bench-NLP log"),
+    ],
+)
+def test_unsuitable_contents_are_refused(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "t").write_text(content)
+    with pytest.raises(DataFileError, match=message) as info:
+        load_truth(tmp_path / "t", TEXT)
+    assert str(tmp_path / "t") in str(info.value)
+    assert "\n" not in str(info.value)
+
+
+def test_a_nested_architecture_is_refused_not_followed(tmp_path: Path) -> None:
+    for depth in (100, 500, 900, 2000, 50_000):
+        (tmp_path / "t").write_text(f'[[{"[" * depth}{"]" * depth}, 5], ["b", 7]]')
+        try:
+            load_truth(tmp_path / "t", "nasbench201")
+        except GenNASError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+        else:
+            raise AssertionError("accepted")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("", "give a name or a path"),
+        (None, "None: give a name or a path"),
+        (b"x", "give a name or a path"),
+        ("nowhere/t.json", "no such file: 'nowhere/t.json'"),
+        ("hpo-bench:cifar11", "hpo-bench data set 'cifar11': choose one of cifar10"),
+        ("hpo-bench:", "choose one of cifar10, cifar100, imagenet16-120"),
+        ("hpo-bench:../cifar10", "choose one of"),
+        ("a\0b", "null"),
+        ("x" * 5000, "cannot be read"),
+        ("/dev/zero", "not a regular file"),
+    ],
+)
+def test_unsuitable_names_are_refused(spec: Any, message: str) -> None:
+    with pytest.raises(GenNASError, match=message) as info:
+        load_truth(spec, TEXT)
+    assert "\n" not in str(info.value)
+    assert len(str(info.value)) < 500
+
+
+def test_the_space_is_asked_for_where_the_format_does_not_tell_it(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text('[["421211", 5]]')
+    with pytest.raises(GenNASError, match="name the search space"):
+        load_truth(tmp_path / "t")
+    with pytest.raises(GenNASError, match="unknown search space 'nasbench202'"):
+        load_truth(tmp_path / "t", "nasbench202")
+    with pytest.raises(GenNASError, match="search space 5"):
+        load_truth(tmp_path / "t", 5)  # type: ignore[arg-type]
+
+
+def test_a_wrong_space_is_understood(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text('[["02012100", 90], ["00000000", 60]]')
+    with pytest.raises(
+        DataFileError,
+        match=r"record 1 is no architecture of search space 'nasbench201': .*02012100",
+    ):
+        load_truth(tmp_path / "t", "nasbench201")
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingFileError, match=r'pip install "gennas-optuna\[bench\]"'):
+        load_truth("hpo-bench:cifar10")
