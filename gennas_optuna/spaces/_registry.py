@@ -7,7 +7,9 @@ from typing import Any
 
 from gennas_optuna.errors import GenNASError, InvalidValueError, UnknownNameError
 from gennas_optuna.spaces._base import SearchSpace
+from gennas_optuna.spaces.nasbench101 import NASBench101
 from gennas_optuna.spaces.nasbench201 import NASBench201
+from gennas_optuna.spaces.nasbench_macro import NASBenchMacro
 
 _FACTORIES: dict[str, Callable[..., SearchSpace]] = {}
 
@@ -49,4 +51,6 @@ def list_spaces() -> list[str]:
     return list(_FACTORIES)
 
 
+register_space("nasbench101", NASBench101)
 register_space("nasbench201", NASBench201)
+register_space("nasbench-macro", NASBenchMacro)
