@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from rich import box
@@ -190,12 +190,16 @@ def show_search(
         f"{head['n_trials']} trials, {len(found)} distinct networks of {head['space']}, "
         f"{cpu_seconds:.0f} CPU-seconds in all"
     )
-    columns = [f"{_short(t.name)}\nrank of {len(t):,}" for t in truths]
+    columns = [_short(t.name) for t in truths]
     table = _table("", "loss", "params", "MACs", *columns)
     for place, row in enumerate(best, start=1):
         known = [_truth_cell(row["truth"][t.name]) for t in truths]
         table.add_row(str(place), _loss(row["loss"]), *_costs(row), *known)
     _out.print(table)
+    for entry in tables:
+        _out.print(
+            f"{_short(entry['truth'])}: {entry['metric']}, below it the rank among {entry['of']:,}"
+        )
     _list_architectures(best)
     for entry in tables:
         low, high = entry["spearman_ci"] or (None, None)
@@ -222,6 +226,7 @@ def _against(truth: GroundTruth, found: Sequence[Found]) -> dict[str, Any]:
     """How the losses of a search agree with a table, and what training would have cost."""
     pairs = [(f, t) for f in found if (t := truth.find(f.arch)) is not None]
     entry: dict[str, Any] = {"truth": truth.name, "metric": truth.metric, "n": len(pairs)}
+    entry["of"] = len(truth)
     entry.update(spearman=None, spearman_ci=None, train_hours=None)
     if len(pairs) >= 3:
         correlation = rank_correlation(
@@ -272,10 +277,11 @@ def _costs(row: dict[str, Any]) -> tuple[str, str]:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for number, column in enumerate(columns):
         text = number == 0 or column in ("forms", "input")
-        table.add_column(column, justify="left" if text else "right", overflow="fold")
+        justify: Literal["left", "right"] = "left" if text else "right"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=not text)
     return table
 
 

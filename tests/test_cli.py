@@ -135,7 +135,7 @@ def test_search(run) -> None:
     assert report["truths"][0]["train_hours"] > 0
     status, out, _ = run(*args)
     assert "GPU-hours" in out
-    assert "rank of 15,625" in out
+    assert "rank among 15,625" in out
 
 
 def test_a_search_in_a_storage_goes_on(run, tmp_path: Path) -> None:

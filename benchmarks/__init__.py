@@ -1,0 +1,1 @@
+"""Measurements that the documentation quotes; not imported by the package."""
