@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from gennas_optuna import _check
+from gennas_optuna._reading import read_bytes
 from gennas_optuna._unpickle import restricted_load
-from gennas_optuna.errors import DataFileError, InvalidValueError, MissingFileError
+from gennas_optuna.errors import DataFileError, GenNASError, InvalidValueError, MissingFileError
 
 MEAN = (125.3 / 255, 123.0 / 255, 113.9 / 255)
 """Per colour, of CIFAR-10, as the paper normalises its images (scaled to [0, 1])."""
@@ -174,8 +176,10 @@ _CIFAR = {
 
 def _read_npz(path: Path) -> Images:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(BytesIO(read_bytes(path)), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
+    except GenNASError:
+        raise
     except Exception as error:  # NumPy raises many kinds on a broken archive
         raise DataFileError(f"{path}: not an .npz file: {_one_line(error)}") from None
     for array in arrays.values():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gennas_optuna._check import shorten
-from gennas_optuna.benchmarks._table import Format, Row, Table, number
+from gennas_optuna.benchmarks._table import Format, Row, Table, number, total
 from gennas_optuna.errors import DataFileError, MissingFileError, UnknownNameError
 
 FILES = {"cifar10": "cifar10.pkl", "cifar100": "cifar100.pkl", "imagenet16-120": "imagenet.pkl"}
@@ -67,7 +67,7 @@ def _rows(document: dict[Any, Any]) -> Iterator[Row]:
         if not isinstance(key, str) or not isinstance(record, dict):
             raise DataFileError(f"{label} is not a text with a record")
         trials = {name: _trials(record.get(name), f"{label}: {name}") for name in _TRIALS}
-        mean = {name: math.fsum(values) / len(values) for name, values in trials.items()}
+        mean = {name: total(values) / len(values) for name, values in trials.items()}
         yield Row(
             label=label,
             text=key,

@@ -66,7 +66,7 @@ def load_truth(
     document, digest = decode(path)
     try:
         table = _table(document)
-        space = space or _only_space(table)
+        space = space or _only_space(table, name)
         records, skipped = _records(table, space)
     except RecursionError as error:
         raise DataFileError(f"{shorten(name, 200)}: nested too deeply") from error
@@ -95,9 +95,11 @@ def _table(document: Any) -> Table:
     raise DataFileError(f"its content is of no known format; known are {known}")
 
 
-def _only_space(table: Table) -> SearchSpace:
+def _only_space(table: Table, name: str) -> SearchSpace:
     if table.space is None:
-        raise InvalidValueError("name the search space: the file's format does not tell it")
+        raise InvalidValueError(
+            f"{shorten(name, 200)}: name the search space, which its format does not tell"
+        )
     return get_space(table.space)
 
 

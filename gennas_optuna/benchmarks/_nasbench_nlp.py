@@ -9,7 +9,7 @@ from typing import Any
 
 from gennas_optuna._check import shorten
 from gennas_optuna.benchmarks._decode import Several
-from gennas_optuna.benchmarks._table import Format, Row, Table, as_text, number
+from gennas_optuna.benchmarks._table import Format, Row, Table, as_text, number, total
 from gennas_optuna.errors import DataFileError
 
 _logger = logging.getLogger("gennas_optuna")
@@ -85,7 +85,7 @@ def _row(label: str, log: Any) -> Row:
     if not finite:
         return Row(label, text, math.nan, details, failure="no finite validation loss")
     best = min(finite, key=validation.__getitem__)
-    seconds = math.fsum(_losses(log, "wall_times")) if log.get("wall_times") else math.nan
+    seconds = total(_losses(log, "wall_times")) if log.get("wall_times") else math.nan
     return Row(
         label=label,
         text=text,

@@ -87,6 +87,14 @@ def number(value: Any, what: str) -> float:
         return math.inf
 
 
+def total(values: Iterable[float]) -> float:
+    """The sum; NaN where there is none (infinities that cancel, or an overflow)."""
+    try:
+        return math.fsum(values)
+    except (OverflowError, ValueError):
+        return math.nan
+
+
 def as_text(arch: Any) -> str:
     """The text to parse: a text as it is, anything else as JSON."""
     return arch if isinstance(arch, str) else json.dumps(arch)

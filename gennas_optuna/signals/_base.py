@@ -103,4 +103,7 @@ def signal_from_dict(data: Mapping[str, Any], where: str = "signal") -> Signal:
     names = _check.field_names(cls)
     settings = {k: v for k, v in data.items() if k != "kind"}
     _check.mapping(settings, f"{where} {kind!r}", allowed=names, required=names)
-    return cls(**settings)
+    try:
+        return cls(**settings)
+    except InvalidValueError as error:
+        raise InvalidValueError(f"{where}: {error}") from None
