@@ -98,17 +98,17 @@ def show_spaces(spaces: Sequence[SearchSpace], as_json: bool) -> None:
     if as_json:
         _print_json(rows)
         return
-    table = _table("space", "parameters", "parameter sets", "input", "forms")
+    table = _table("space", "parameters", "size", "forms")
     for row in rows:
-        sets, shape = row["parameter_sets"], row["input_shape"]
+        sets = row["parameter_sets"]
         table.add_row(
             str(row["name"]),
             str(row["parameters"]),
             "-" if sets is None else f"{sets:,}" if sets < 1e9 else f"{sets:.1e}",
-            " x ".join(map(str, shape)),
             ", ".join(row["forms"]),
         )
     _out.print(table)
+    _out.print("size: number of parameter sets; several may stand for one network")
 
 
 def show_scores(records: list[dict[str, Any]], as_json: bool) -> None:
@@ -279,7 +279,7 @@ def _costs(row: dict[str, Any]) -> tuple[str, str]:
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for number, column in enumerate(columns):
-        text = number == 0 or column in ("forms", "input")
+        text = number == 0 or column == "forms"
         justify: Literal["left", "right"] = "left" if text else "right"
         table.add_column(column, justify=justify, overflow="fold", no_wrap=not text)
     return table

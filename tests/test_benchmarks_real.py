@@ -33,6 +33,7 @@ class HPOBench(ReaderContract):
     best: ClassVar[tuple[str, float]]
     conv3x3: ClassVar[tuple[float, int]]
     hours: ClassVar[float]
+    size_correlation: ClassVar[float]
 
     @pytest.fixture
     def spec(self) -> str:
@@ -51,6 +52,12 @@ class HPOBench(ReaderContract):
     def test_the_hours_of_training_all(self, truth: GroundTruth) -> None:
         total = sum(record.train_seconds or math.nan for record in truth)
         assert total / 3600 == pytest.approx(self.hours, rel=1e-6)
+
+    def test_the_correlation_of_size_with_accuracy(self, truth: GroundTruth) -> None:
+        """Of validation accuracy; with the test accuracy others publish 0.75, 0.73, 0.69."""
+        sizes = [record.details["model_size"] for record in truth]
+        found = spearman(sizes, [truth.goodness(record) for record in truth])
+        assert found == pytest.approx(self.size_correlation, abs=0.001)
 
     def test_every_record_is_what_the_pickle_says(self, truth: GroundTruth) -> None:
         with path_of(self.dataset).open("rb") as file:
@@ -75,6 +82,7 @@ class TestCIFAR10(HPOBench):
     best = ("333132", 91.606667)
     conv3x3 = (90.198667, 685)
     hours = 7_933.970953
+    size_correlation = 0.712
 
     def test_the_size_of_every_network(self, truth: GroundTruth) -> None:
         """Parameters of the benchmark's own network with ten classes; in at least one trial."""
@@ -105,6 +113,7 @@ class TestCIFAR100(HPOBench):
     best = ("333133", 73.493333)
     conv3x3 = (70.706667, 261)
     hours = 15_867.941907
+    size_correlation = 0.726
 
 
 class TestImageNet16(HPOBench):
@@ -112,13 +121,13 @@ class TestImageNet16(HPOBench):
     best = ("322133", 46.733333)
     conv3x3 = (40.777778, 3_201)
     hours = 48_143.335746
+    size_correlation = 0.679
 
 
 class SharedFile(ReaderContract):
     """A published file, its best record and its worst truth."""
 
     path: ClassVar[str]
-    space = TEXT
     skipped: ClassVar[dict[str, int]] = {}
     best: ClassVar[float]
     worst: ClassVar[float]
@@ -166,6 +175,7 @@ class TestMacro(SharedFile):
 
 class TestDARTS(SharedFile):
     path = "nds/DARTS_in.json"
+    space = "darts-in"
     size = 60
     best = 72.0
     worst = 53.904
@@ -176,6 +186,7 @@ class TestDARTSFixedSize(SharedFile):
     """One run of 249 ends with an error of 100 %; one with 99.656 % counts."""
 
     path = "nds/DARTS_fix-w-d_in.json"
+    space = "darts-fix-w-d-in"
     size = 248
     skipped: ClassVar[dict[str, int]] = {"final test error above 99.8 %": 1}
     best = 48.435999
@@ -185,6 +196,7 @@ class TestDARTSFixedSize(SharedFile):
 
 class TestENAS(SharedFile):
     path = "nds/ENAS_in.json"
+    space = "enas-in"
     size = 58
     best = 70.94
     worst = 58.356
@@ -192,6 +204,7 @@ class TestENAS(SharedFile):
 
 class TestNASNet(SharedFile):
     path = "nds/NASNet_in.json"
+    space = "nasnet-in"
     size = 61
     best = 69.222
     worst = 53.73
@@ -199,6 +212,7 @@ class TestNASNet(SharedFile):
 
 class TestPNAS(SharedFile):
     path = "nds/PNAS_in.json"
+    space = "pnas-in"
     size = 59
     best = 70.012
     worst = 59.376
@@ -206,6 +220,7 @@ class TestPNAS(SharedFile):
 
 class TestAmoeba(SharedFile):
     path = "nds/Amoeba_in.json"
+    space = "amoeba-in"
     size = 62
     best = 71.436
     worst = 46.2
@@ -213,6 +228,7 @@ class TestAmoeba(SharedFile):
 
 class TestResNeXtA(SharedFile):
     path = "nds/ResNeXt-A_in.json"
+    space = "resnext-a-in"
     size = 65
     best = 69.06
     worst = 18.712
@@ -220,6 +236,7 @@ class TestResNeXtA(SharedFile):
 
 class TestResNeXtB(SharedFile):
     path = "nds/ResNeXt-B_in.json"
+    space = "resnext-b-in"
     size = 82
     best = 72.546
     worst = 34.494
@@ -229,6 +246,7 @@ class TestResNetReruns(SharedFile):
     """Two networks, five seeds of each: ten records."""
 
     path = "nds/ResNet_reruns.json"
+    space = "resnet"
     size = 10
     best = 95.259998
     worst = 93.109999
@@ -241,6 +259,7 @@ class TestResNetReruns(SharedFile):
 
 class TestPennTreebank(SharedFile):
     path = "nasbenchnlp/train_logs_single_run"
+    space = "nasbench-nlp"
     size = 400
     higher_is_better = False
     skipped: ClassVar[dict[str, int]] = {"status 'loss is nan!'": 40}
@@ -252,9 +271,15 @@ class TestPennTreebank(SharedFile):
         "num_params": 13_538_000,
     }
 
+    def test_the_known_correlation_of_size_with_perplexity(self, truth: GroundTruth) -> None:
+        sizes = [record.details["num_params"] for record in truth]
+        goodness = [truth.goodness(record) for record in truth]
+        assert spearman(sizes, goodness) == pytest.approx(0.05, abs=0.03)
+
 
 class TestWikiText2(SharedFile):
     path = "nasbenchnlp/train_logs_wikitext-2"
+    space = "nasbench-nlp"
     size = 169
     higher_is_better = False
     skipped: ClassVar[dict[str, int]] = {"status 'loss is nan!'": 3}

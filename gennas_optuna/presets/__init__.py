@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
+from gennas_optuna._check import shorten
 from gennas_optuna._files import read_data
 from gennas_optuna.errors import MissingFileError
 from gennas_optuna.spaces import SearchSpace
@@ -40,11 +41,12 @@ def get_task(task: str | Path | ProxyTask, space: SearchSpace | None = None) -> 
         name = space.name if space is not None and space.name in files else _DEFAULTS[layout]
     if name in files:
         return ProxyTask.from_dict(read_data(files[name]), where=f"task {name}")
-    if not Path(name.partition("#")[0]).exists():
+    try:
+        return ProxyTask.load(name)
+    except MissingFileError:
         raise MissingFileError(
-            f"task {name!r}: no such file, and not one of default, {', '.join(files)}"
-        )
-    return ProxyTask.load(name)
+            f"task {shorten(name, 200)}: no such file, and not one of default, {', '.join(files)}"
+        ) from None
 
 
 def _files() -> dict[str, Path]:

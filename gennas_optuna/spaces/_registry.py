@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from gennas_optuna.errors import GenNASError, InvalidValueError, UnknownNameError
@@ -10,6 +11,10 @@ from gennas_optuna.spaces._base import SearchSpace
 from gennas_optuna.spaces.nasbench101 import NASBench101
 from gennas_optuna.spaces.nasbench201 import NASBench201
 from gennas_optuna.spaces.nasbench_macro import NASBenchMacro
+from gennas_optuna.spaces.nasbench_nlp import NASBenchNLP
+from gennas_optuna.spaces.nds import CELL_SPACES, STAGE_SPACES
+from gennas_optuna.spaces.nds_cells import NDSCells
+from gennas_optuna.spaces.nds_stages import NDSStages
 
 _FACTORIES: dict[str, Callable[..., SearchSpace]] = {}
 
@@ -54,3 +59,8 @@ def list_spaces() -> list[str]:
 register_space("nasbench101", NASBench101)
 register_space("nasbench201", NASBench201)
 register_space("nasbench-macro", NASBenchMacro)
+register_space("nasbench-nlp", NASBenchNLP)
+for _name in CELL_SPACES:
+    register_space(_name, partial(NDSCells, _name))
+for _name in STAGE_SPACES:
+    register_space(_name, partial(NDSStages, _name))
