@@ -5,17 +5,26 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import reprlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from gennas_optuna.errors import InvalidValueError
 
+MOST = 1e6
+"""The largest factor (level, weight) that is taken: beyond it single precision overflows."""
+
+_REPR = reprlib.Repr()  # looks at a part of a large value, so that a small file cannot blow it up
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxset = _REPR.maxfrozenset = _REPR.maxdict = 30
+_REPR.maxlevel = 3
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 1000
+
 
 def shorten(value: object, limit: int = 80) -> str:
-    """The ``repr`` of a value, on one line, cut to ``limit`` characters."""
+    """The ``repr`` of a value, on one line, cut to ``limit`` characters (at most 400)."""
     try:
-        text = repr(value)
-    except (RecursionError, ValueError):  # nested too deeply, or an int too long to print
+        text = " ".join(_REPR.repr(value).splitlines())
+    except ValueError:  # an int too long to print
         text = f"<{type(value).__name__}>"
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
@@ -35,12 +44,20 @@ def number(
     except OverflowError:
         good = False
     if good and low <= value <= high and (above is None or value > above):
-        return float(value)
+        return float(value) + 0.0  # no negative zero
     bounds = [f"above {above:g}"] if above is not None else []
     bounds += [f"at least {low:g}"] if low > -math.inf else []
     bounds += [f"at most {high:g}"] if high < math.inf else []
     allowed = " ".join(["a finite number", " and ".join(bounds)]).strip()
     raise InvalidValueError(f"{where}={shorten(value)}: give {allowed}")
+
+
+def number_field(part: object, name: str, where: str, **bounds: float) -> None:
+    """Check a field of a frozen dataclass with :func:`number`, and make it a float.
+
+    So parts that are equal (1 and 1.0 are) have equal texts.
+    """
+    object.__setattr__(part, name, number(getattr(part, name), where, **bounds))
 
 
 def whole(value: Any, where: str, *, low: int, high: int | None = None) -> int:
@@ -63,6 +80,12 @@ def one_of(value: Any, where: str, allowed: Collection[str]) -> str:
     if isinstance(value, str) and value in allowed:
         return value
     raise InvalidValueError(f"{where}={shorten(value)}: choose one of {', '.join(allowed)}")
+
+
+def instance(value: Any, where: str, cls: type) -> None:
+    """An object of a class."""
+    if not isinstance(value, cls):
+        raise InvalidValueError(f"{where}={shorten(value)}: give a {cls.__name__}")
 
 
 def sequence(value: Any, where: str) -> Sequence[Any]:

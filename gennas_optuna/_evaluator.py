@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -57,6 +58,7 @@ class Evaluator(ABC):
         self.threads = _check.whole(threads, "threads", low=1)
         self.device = _device(device)
         self._scores: dict[tuple[SearchSpace, str], Score] = {}
+        self._costs: dict[Architecture, Cost] = {}
         self._make_locks()
 
     @abstractmethod
@@ -80,6 +82,7 @@ class Evaluator(ABC):
     def remember(self, arch: Architecture, score: Score) -> None:
         """Take over a score that an equal evaluator found, in another process or earlier."""
         self._scores[arch.space, arch.key] = score
+        self._costs[arch] = Cost(score.params, score.flops)
 
     def evaluate(
         self, arch: Architecture, on_eval: OnEval | None = None, *, reuse: bool = True
@@ -103,7 +106,8 @@ class Evaluator(ABC):
                 return score
         if on_eval is not None and score.trace is not None:
             for step, loss in zip(score.trace.steps, score.trace.losses, strict=True):
-                on_eval(step, loss)
+                if math.isfinite(loss):
+                    on_eval(step, loss)
         cost = self._cost(arch)
         return replace(score, params=cost.params, flops=cost.flops)
 
@@ -117,8 +121,11 @@ class Evaluator(ABC):
         return Score(loss, trace, status, *cost, seconds, cpu_seconds)
 
     def _cost(self, arch: Architecture) -> Cost:
-        shape = self.input_shape(arch.space)
-        return count_cost(arch.space.skeleton(arch, input_shape=shape), shape)
+        if arch not in self._costs:
+            shape = self.input_shape(arch.space)
+            skeleton = arch.space.skeleton(arch, input_shape=shape)
+            self._costs[arch] = count_cost(skeleton, shape)
+        return self._costs[arch]
 
     def _make_locks(self) -> None:
         self._lock = threading.Lock()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Any
 
+from gennas_optuna._check import shorten
 from gennas_optuna._reading import read_bytes
 from gennas_optuna.errors import DataFileError
 
@@ -20,42 +20,42 @@ def read_data(path: Path) -> Any:
         DataFileError: it cannot be read as that.
     """
     content = read_bytes(path)
+    name = shorten(str(path), 200)
+    yaml = path.suffix in (".yaml", ".yml")
     try:
-        text = content.decode()
-        if path.suffix in (".yaml", ".yml"):
-            import yaml  # noqa: PLC0415 - slow to import
-
-            try:
-                return yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                raise DataFileError(f"{path}: not YAML: {_one_line(error)}") from None
-        return json.loads(text)
+        return (_load_yaml if yaml else json.loads)(content.decode())
     except RecursionError:
-        raise DataFileError(f"{path}: nested too deeply") from None
+        raise DataFileError(f"{name}: nested too deeply") from None
     except UnicodeDecodeError:
-        raise DataFileError(f"{path}: not a text file") from None
-    except json.JSONDecodeError as error:
-        raise DataFileError(f"{path}: not JSON: {_one_line(error)}") from None
-    except DataFileError:
-        raise
-    except ValueError as error:  # a number of more digits than Python converts
-        raise DataFileError(f"{path}: {_one_line(error)}") from None
+        raise DataFileError(f"{name}: not a text file") from None
+    except Exception as error:  # PyYAML raises many kinds where a value does not fit its tag
+        kind = "YAML" if yaml else "JSON"
+        raise DataFileError(f"{name}: not {kind}: {_one_line(error)}") from None
+
+
+def _load_yaml(text: str) -> Any:
+    import yaml  # noqa: PLC0415 - slow to import
+
+    return yaml.safe_load(text)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that it is either the old one or the whole new one, never half."""
+    # Not the tempfile module: its files can be read by their owner only, also after renaming.
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            with temporary.open("x", encoding="utf-8") as file:
                 file.write(text)
-            Path(temporary).replace(path)
+            temporary.replace(path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
-    except OSError as error:
-        raise DataFileError(f"{path}: cannot be written: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: no possible name, or no possible text
+        name = shorten(str(path), 200)
+        raise DataFileError(f"{name} cannot be written: {_one_line(error)}") from None
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    text = error.strerror if isinstance(error, OSError) else None
+    return " ".join((text or str(error)).split())[:300]

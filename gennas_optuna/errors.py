@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class GenNASError(Exception):
@@ -18,10 +19,15 @@ class UnknownNameError(GenNASError, ValueError):
     """A name is not registered."""
 
     def __init__(self, what: str, given: object, allowed: Iterable[str]) -> None:
-        names = sorted(allowed)
-        close = difflib.get_close_matches(str(given), names, n=1)
+        from gennas_optuna._check import shorten  # noqa: PLC0415 - it imports this module
+
+        names, shown = sorted(allowed), shorten(given)
+        close = difflib.get_close_matches(given if isinstance(given, str) else shown, names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        super().__init__(f"unknown {what} {given!r}: choose one of {', '.join(names)}{hint}")
+        super().__init__(f"unknown {what} {shown}: choose one of {', '.join(names)}{hint}")
+
+    def __reduce__(self) -> tuple[Any, ...]:  # so that it comes back from other processes
+        return (type(self).__new__, (type(self), *self.args))
 
 
 class DataFileError(GenNASError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -45,7 +46,8 @@ def load_images(
             ``"noise"``, Gaussian noise; a folder of images; a folder that holds CIFAR-10 or
             CIFAR-100 as torchvision lays it out; an ``.npz`` file with an array of shape
             (N, H, W, 3), uint8; or a tensor (N, 3, H, W) that is normalised already.
-        count: number of images B. They are drawn without repetition where there are enough.
+        count: number of images B. They are drawn without repetition where there are enough; of
+            a tensor the first are taken.
         size: height and width to resize to.
         generator: chooses images, crops and flips.
 
@@ -55,16 +57,22 @@ def load_images(
     Raises:
         MissingFileError: there is no such file or folder.
         DataFileError: there are no images in it that can be read.
-        InvalidValueError: the tensor has another shape or holds NaN.
+        InvalidValueError: the source is a tensor of another shape or type or with NaN, or it is
+            none of these.
     """
+    _check.whole(count, "count", low=1)
     if isinstance(source, torch.Tensor):
         return _from_tensor(source, count, size)
+    if not isinstance(source, (str, Path)):
+        raise InvalidValueError(
+            f"inputs={_check.shorten(source)}: give a name, a path or a PyTorch tensor"
+        )
     if str(source) in _NAMED:
         return _NAMED[str(source)](count, size, generator)
     path = Path(source)
-    if not path.exists():
+    if not os.path.exists(path):  # never raises, unlike Path.exists for some names
         raise MissingFileError(
-            f"inputs {str(source)!r}: no such file or folder, and not one of "
+            f"inputs {_check.shorten(str(source), 200)}: no such file or folder, and not one of "
             f"{', '.join(map(repr, _NAMED))}"
         )
     images = _read(path, count, generator)
@@ -122,29 +130,23 @@ def _augment(
 
 def _resized(image: Images, size: tuple[int, int]) -> torch.Tensor:
     """(H, W, 3) uint8 to (1, 3, height, width) in [0, 1], area-averaged when shrunk."""
-    _check_sides(image.shape[0], image.shape[1])
     tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
     if tensor.shape[2:] == size:
         return tensor
     return F.interpolate(tensor, size=size, mode="bilinear", antialias=True, align_corners=False)
 
 
-def _check_sides(height: int, width: int) -> None:
-    if min(height, width) < _MIN_SIDE:
-        raise InvalidValueError(
-            f"an input image of {height} x {width} pixels: needs at least "
-            f"{_MIN_SIDE} x {_MIN_SIDE}"
-        )
-
-
 def _from_tensor(images: torch.Tensor, count: int, size: tuple[int, int]) -> torch.Tensor:
-    if images.dim() != 4 or images.shape[1] != 3 or len(images) < count:
+    shape = tuple(images.shape)
+    if images.dim() != 4 or shape[1] != 3 or shape[0] < count or min(shape[2:]) < _MIN_SIDE:
         raise InvalidValueError(
-            f"inputs of shape {tuple(images.shape)}: give a tensor (N, 3, H, W) of at least "
-            f"{count} normalised images"
+            f"inputs of shape {shape}: give a tensor (N, 3, H, W) of at least {count} normalised "
+            f"images of at least {_MIN_SIDE} x {_MIN_SIDE} pixels"
         )
-    _check_sides(images.shape[2], images.shape[3])
-    chosen = images[:count].float()
+    if not images.is_floating_point():
+        raise InvalidValueError(f"inputs of type {images.dtype}: normalise them, to floats")
+    # A copy, so that the batch does not change when the caller's tensor does.
+    chosen = images[:count].detach().to("cpu", torch.float32, copy=True)
     if not torch.isfinite(chosen).all():
         raise InvalidValueError("inputs hold NaN or infinite values")
     if chosen.shape[2:] == size:
@@ -159,7 +161,9 @@ def _read(path: Path, count: int, generator: torch.Generator) -> list[Images]:
     if path.suffix == ".npz":
         return list(_read_npz(path))
     if not path.is_dir():
-        raise DataFileError(f"{path}: give a folder of images, a CIFAR folder or an .npz file")
+        raise DataFileError(
+            f"{_name(path)}: give a folder of images, a CIFAR folder or an .npz file"
+        )
     for name, members in _CIFAR.items():
         folder = path if path.name == name else path / name
         if folder.is_dir():
@@ -181,22 +185,29 @@ def _read_npz(path: Path) -> Images:
     except GenNASError:
         raise
     except Exception as error:  # NumPy raises many kinds on a broken archive
-        raise DataFileError(f"{path}: not an .npz file: {_one_line(error)}") from None
+        raise DataFileError(f"{_name(path)}: not an .npz file: {_one_line(error)}") from None
     for array in arrays.values():
         if array.dtype == np.uint8 and array.ndim == 4 and array.shape[3] == 3 and array.size:
+            _check_sides(array.shape[1], array.shape[2], path)
             images: Images = array
             return images
     found = ", ".join(f"{k} {v.dtype}{v.shape}" for k, v in arrays.items()) or "nothing"
-    raise DataFileError(f"{path}: needs a uint8 array of shape (N, H, W, 3); it holds {found}")
+    raise DataFileError(
+        f"{_name(path)}: needs a uint8 array of shape (N, H, W, 3); it holds "
+        f"{_check.shorten(found, 200)}"
+    )
 
 
 def _read_cifar(path: Path) -> Images:
     content = restricted_load(path, encoding="bytes")
     data = content.get(b"data") if isinstance(content, dict) else None
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (3072,):
-        raise DataFileError(f"{path}: not a CIFAR batch: needs b'data' of shape (N, 3072), uint8")
-    images: Images = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return images
+    if isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.shape[1:] == (3072,):
+        images: Images = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        if len(images):
+            return images
+    raise DataFileError(
+        f"{_name(path)}: not a CIFAR batch: needs b'data' of shape (N, 3072), uint8"
+    )
 
 
 def _read_folder(path: Path, count: int, generator: torch.Generator) -> list[Images]:
@@ -205,19 +216,32 @@ def _read_folder(path: Path, count: int, generator: torch.Generator) -> list[Ima
 
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
     if not files:
-        raise DataFileError(f"{path}: no images in it (looked for {', '.join(_SUFFIXES)})")
+        raise DataFileError(f"{_name(path)}: no images in it (looked for {', '.join(_SUFFIXES)})")
     images: list[Images] = []
     for i in _choose(len(files), len(files), generator)[:count]:
         try:
             with Image.open(files[i]) as image:
                 if image.width * image.height > _MAX_PIXELS:
-                    raise DataFileError(f"{files[i]}: more than {_MAX_PIXELS:,} pixels")
+                    raise DataFileError(f"{_name(files[i])}: more than {_MAX_PIXELS:,} pixels")
+                _check_sides(image.height, image.width, files[i])
                 images.append(np.asarray(image.convert("RGB")))
+        except GenNASError:
+            raise
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            if isinstance(error, DataFileError):
-                raise
-            raise DataFileError(f"{files[i]}: cannot be read: {_one_line(error)}") from None
+            raise DataFileError(f"{_name(files[i])}: cannot be read: {_one_line(error)}") from None
     return images
+
+
+def _check_sides(height: int, width: int, path: Path) -> None:
+    if min(height, width) < _MIN_SIDE:
+        raise DataFileError(
+            f"{_name(path)}: an image of {height} x {width} pixels; needs at least "
+            f"{_MIN_SIDE} x {_MIN_SIDE}"
+        )
+
+
+def _name(path: Path) -> str:
+    return _check.shorten(str(path), 200)
 
 
 def _one_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gennas_optuna import _check
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.seeding import torch_generator
 from gennas_optuna.spaces._init import initialize
@@ -121,10 +122,9 @@ def fit(
         seed: of the noise and of dropout. Give all architectures that are compared the same.
         on_eval: sees each (step, loss); what it raises ends the training.
     """
-    if steps < 1:
-        raise InvalidValueError(f"steps={steps}: give a whole number from 1 up")
+    _check.whole(steps, "steps", low=1)
     last = len(stages) - 1
-    train_weights = [s.weight if s.train_weight is None else s.train_weight for s in stages]
+    train_weights = [stage.training_weight for stage in stages]
     eval_weights = [stage.weight for stage in stages]
     if not any(train_weights):
         raise InvalidValueError("no stage has a training weight above 0")

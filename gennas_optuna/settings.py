@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gennas_optuna import _check
 from gennas_optuna.errors import UnknownNameError
 from gennas_optuna.spaces import Scale
 
@@ -22,6 +23,12 @@ class Preset:
     steps: int
     scale: Scale | None = None
 
+    def __post_init__(self) -> None:
+        _check.instance(self.name, "preset name", str)
+        _check.whole(self.steps, "preset steps", low=1)
+        if self.scale is not None:
+            _check.instance(self.scale, "preset scale", Scale)
+
 
 PRESETS = {preset.name: preset for preset in (Preset("paper", steps=100),)}
 """``paper``: 100 steps on the full network, as GenNAS section 4 runs it."""
@@ -31,6 +38,6 @@ def get_preset(preset: str | Preset) -> Preset:
     """The preset of that name; a :class:`Preset` is passed through."""
     if isinstance(preset, Preset):
         return preset
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise UnknownNameError("preset", preset, PRESETS)
     return PRESETS[preset]

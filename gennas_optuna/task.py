@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -80,10 +81,18 @@ class ProxyTask:
         object.__setattr__(self, "stages", tuple(self.stages))
         _check.whole(self.batch_size, "batch_size", low=2, high=65536)
         _check.whole(self.target_size, "target_size", low=1, high=1024)
+        for i, stage in enumerate(self.stages):
+            _check.instance(stage, f"stages[{i}]", Stage)
+        _check.instance(self.noise, "noise", Noise)
+        _check.instance(self.optimizer, "optimizer", Optimizer)
+        if self.sequence is not None:
+            _check.instance(self.sequence, "sequence", SequenceInput)
         if not isinstance(self.name, str):
             raise InvalidValueError(f"name={_check.shorten(self.name)}: give a text")
         if not any(stage.weight for stage in self.stages):
             raise InvalidValueError("stages: at least one weight must be above 0")
+        if not any(stage.training_weight for stage in self.stages):
+            raise InvalidValueError("stages: at least one train_weight must be above 0")
         for i, stage in enumerate(self.stages):
             for signal in stage.signals:
                 most = signal.max_channels()
@@ -209,21 +218,24 @@ class ProxyTask:
                 task out of a file of several (under ``configs``, or at the top).
 
         Raises:
-            MissingFileError: there is no such file, or no task of that name in it.
+            MissingFileError: there is no such file.
             DataFileError: it is neither JSON nor YAML.
-            InvalidValueError: it is no task.
+            InvalidValueError: it is no task, or no task of that name is in it.
         """
-        file, _, member = str(path).partition("#")
-        data = read_data(Path(file))
+        file, member = _split(str(path))
+        data = read_data(file)
         if member:
             tasks = data.get("configs", data) if isinstance(data, Mapping) else {}
             if not isinstance(tasks, Mapping) or member not in tasks:
-                names = ", ".join(map(str, tasks)) if isinstance(tasks, Mapping) else "none"
-                raise InvalidValueError(f"{file}: no task {member!r} in it; there are: {names}")
+                names = _check.shorten(list(tasks) if isinstance(tasks, Mapping) else [], 400)
+                raise InvalidValueError(
+                    f"{_check.shorten(str(file), 200)}: no task {_check.shorten(member)} in it; "
+                    f"there are: {names}"
+                )
             data = tasks[member]
-        task = cls.from_dict(data, where=str(path))
+        task = cls.from_dict(data, where=_check.shorten(str(path), 200))
         if task.name == "custom":
-            object.__setattr__(task, "name", member or Path(file).stem)
+            object.__setattr__(task, "name", member or file.stem)
         return task
 
     @property
@@ -231,6 +243,14 @@ class ProxyTask:
         """Twelve hexadecimal digits that identify the task's content (not its name)."""
         data = {k: v for k, v in self.to_dict().items() if k != "name"}
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _split(path: str) -> tuple[Path, str]:
+    """``FILE#NAME`` in two, unless there is a file of the whole name."""
+    if "#" not in path or os.path.isfile(path):
+        return Path(path), ""
+    file, _, member = path.rpartition("#")
+    return Path(file), member
 
 
 def _total(

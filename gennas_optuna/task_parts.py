@@ -30,7 +30,7 @@ class Noise:
 
     def __post_init__(self) -> None:
         _check.one_of(self.kind, "noise kind", ("gaussian", "uniform"))
-        _check.number(self.level, "noise level", low=0)
+        _check.number_field(self, "level", "noise level", low=0, high=_check.MOST)
 
     def sample(self, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
         """One draw of the noise, float32."""
@@ -57,10 +57,11 @@ class Stage:
     train_weight: float | None = None
 
     def __post_init__(self) -> None:
-        _check.number(self.channels, "stage channels", low=1 / BASE_CHANNELS, high=64)
-        _check.number(self.weight, "stage weight", low=0)
+        low, most = 1 / BASE_CHANNELS, _check.MOST
+        _check.number_field(self, "channels", "stage channels", low=low, high=64)
+        _check.number_field(self, "weight", "stage weight", low=0, high=most)
         if self.train_weight is not None:
-            _check.number(self.train_weight, "stage train_weight", low=0)
+            _check.number_field(self, "train_weight", "stage train_weight", low=0, high=most)
         for signal in _check.sequence(self.signals, "stage signals"):
             if not isinstance(signal, Signal):
                 raise InvalidValueError(f"stage signals: {_check.shorten(signal)} is no Signal")
@@ -68,6 +69,11 @@ class Stage:
         if len(set(kinds)) < len(kinds):
             raise InvalidValueError(f"stage signals: a kind stands twice in {', '.join(kinds)}")
         object.__setattr__(self, "signals", tuple(self.signals))
+
+    @property
+    def training_weight(self) -> float:
+        """Factor of this stage in the loss while training."""
+        return self.weight if self.train_weight is None else self.train_weight
 
     @property
     def head_channels(self) -> int:
@@ -132,9 +138,9 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         _check.one_of(self.kind, "optimizer kind", ("sgd", "adam"))
-        _check.number(self.lr, "optimizer lr", above=0)
-        _check.number(self.momentum, "optimizer momentum", low=0, high=1)
-        _check.number(self.weight_decay, "optimizer weight_decay", low=0)
+        _check.number_field(self, "lr", "optimizer lr", above=0)
+        _check.number_field(self, "momentum", "optimizer momentum", low=0, high=1)
+        _check.number_field(self, "weight_decay", "optimizer weight_decay", low=0)
         _check.one_of(self.decay, "optimizer decay", ("matrices", "all"))
 
 
@@ -147,7 +153,9 @@ Part = TypeVar("Part", Noise, Stage, SequenceInput, Optimizer)
 
 def from_fields(cls: type[Part], data: Any, where: str) -> Part:
     """Make a part from a mapping of its fields; errors start with ``where``."""
-    values = dict(_check.mapping(data, where, allowed=_check.field_names(cls)))
+    required = [f.name for f in fields(cls) if f.default is MISSING]
+    names = _check.field_names(cls)
+    values = dict(_check.mapping(data, where, allowed=names, required=required))
     if "signals" in values:
         signals = _check.sequence(values["signals"], f"{where} signals")
         values["signals"] = tuple(
@@ -157,6 +165,3 @@ def from_fields(cls: type[Part], data: Any, where: str) -> Part:
         return cls(**values)
     except InvalidValueError as error:
         raise InvalidValueError(f"{where}: {error}") from None
-    except TypeError:
-        required = [f.name for f in fields(cls) if f.default is MISSING]
-        raise InvalidValueError(f"{where}: give {', '.join(required)}") from None

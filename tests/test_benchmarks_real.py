@@ -54,7 +54,7 @@ class HPOBench(ReaderContract):
         assert total / 3600 == pytest.approx(self.hours, rel=1e-6)
 
     def test_the_correlation_of_size_with_accuracy(self, truth: GroundTruth) -> None:
-        """Of validation accuracy; with the test accuracy others publish 0.75, 0.73, 0.69."""
+        """With validation accuracy, and parameters as the table records them."""
         sizes = [record.details["model_size"] for record in truth]
         found = spearman(sizes, [truth.goodness(record) for record in truth])
         assert found == pytest.approx(self.size_correlation, abs=0.001)

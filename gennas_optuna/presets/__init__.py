@@ -44,8 +44,9 @@ def get_task(task: str | Path | ProxyTask, space: SearchSpace | None = None) -> 
     try:
         return ProxyTask.load(name)
     except MissingFileError:
+        names = ", ".join(("default", *sorted(files)))
         raise MissingFileError(
-            f"task {shorten(name, 200)}: no such file, and not one of default, {', '.join(files)}"
+            f"task {shorten(name, 200)}: no such file, and not one of {names}"
         ) from None
 
 

@@ -22,14 +22,14 @@ class Signal(ABC):
 
     Attributes:
         kind: the registered name of the basis.
-        level: factor of the signal in the sum of a stage's signals.
+        level: factor of the signal in the sum of a stage's signals, above 0, at most 1e6.
     """
 
     kind: ClassVar[str]
     level: float
 
     def __post_init__(self) -> None:
-        _check.number(self.level, f"{self.kind} level", above=0)
+        _check.number_field(self, "level", f"{self.kind} level", above=0, high=_check.MOST)
 
     @abstractmethod
     def draw(

@@ -28,7 +28,7 @@ class _Dots(Signal):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check.number(self.fraction, f"{self.kind} fraction", low=0, high=1)
+        _check.number_field(self, "fraction", f"{self.kind} fraction", low=0, high=1)
         _check.boolean(self.local, f"{self.kind} local")
 
     def _dots(

@@ -48,7 +48,7 @@ class _Sines(Signal):
     """What both sine bases share.
 
     Attributes:
-        frequencies: cycles per pixel.
+        frequencies: cycles per pixel, from 0 to 1; those above 0.5 look like 1 minus them.
         local: every sample draws its own maps; otherwise one draw serves the whole batch.
     """
 
@@ -61,7 +61,9 @@ class _Sines(Signal):
         values = _check.sequence(self.frequencies, where)
         if not values:
             raise InvalidValueError(f"{where}: give at least one number")
-        checked = tuple(_check.number(v, f"{where}[{i}]") for i, v in enumerate(values))
+        checked = tuple(
+            _check.number(value, f"{where}[{i}]", low=0, high=1) for i, value in enumerate(values)
+        )
         object.__setattr__(self, "frequencies", checked)
         _check.boolean(self.local, f"{self.kind} local")
 

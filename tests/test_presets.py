@@ -1,0 +1,149 @@
+"""Tasks and presets by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gennas_optuna import ProxyTask, get_space, get_task, list_spaces, list_tasks, presets
+from gennas_optuna.errors import (
+    DataFileError,
+    GenNASError,
+    InvalidValueError,
+    MissingFileError,
+    UnknownNameError,
+)
+from gennas_optuna.settings import PRESETS, Preset, get_preset
+from gennas_optuna.spaces import Scale
+from gennas_optuna.task_parts import SEQUENCE_OPTIMIZER, Optimizer
+
+# Tasks ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list_tasks())
+def test_every_packaged_task_is_one_and_named_like_its_file(name: str, tmp_path: Path) -> None:
+    task = get_task(name)
+    assert task.name == name
+    assert get_task(name) == task
+    task.save(tmp_path / "again.json")
+    assert get_task(tmp_path / "again.json") == task
+
+
+def test_names_are_sorted_and_without_default() -> None:
+    assert list_tasks() == sorted(list_tasks())
+    assert "generic" in list_tasks()
+    assert "default" not in list_tasks()
+
+
+@pytest.mark.parametrize("name", list_spaces())
+def test_every_space_has_a_default_task_of_its_layout(name: str) -> None:
+    space = get_space(name)
+    task = get_task("default", space)
+    assert (task.sequence is None) == (space.layout == "NCHW")
+    assert len(task.stages) == {"NCHW": 3, "LND": 1}[space.layout]
+
+
+def test_a_space_may_have_a_task_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "nasbench201.json").write_text('{"name": "own", "stages": [{}, {}, {}]}')
+    files = {**presets._files(), "nasbench201": tmp_path / "nasbench201.json"}
+    monkeypatch.setattr(presets, "_files", lambda: files)
+    assert get_task("default", get_space("nasbench201")).name == "own"
+    assert get_task("default", get_space("nasbench101")).name == "generic"
+    assert get_task("default").name == "generic"
+
+
+def test_the_default_without_a_space_is_of_images() -> None:
+    assert get_task("default") == get_task("generic")
+
+
+def test_the_generic_tasks_train_as_the_paper_does() -> None:
+    """Section 4: batches of 16; stages weigh 0.25, 0.5, 1; SGD 0.1, or Adam 0.001 for RNNs."""
+    images, sequences = get_task("generic"), get_task("generic-sequence")
+    assert images.batch_size == sequences.batch_size == 16
+    assert images.target_size == 8
+    assert [stage.weight for stage in images.stages] == [0.25, 0.5, 1.0]
+    assert images.optimizer == Optimizer("sgd", 0.1, 0.9, 4e-5, "matrices")
+    assert sequences.optimizer == SEQUENCE_OPTIMIZER
+    assert Optimizer("adam", 1e-3, 0.0, 1.2e-6, "all") == SEQUENCE_OPTIMIZER
+
+
+def test_a_task_passes_through_and_a_file_is_read(tmp_path: Path) -> None:
+    task = get_task("generic")
+    assert get_task(task) is task
+    for name in ("mine.json", "mine.yaml"):
+        task.save(tmp_path / name)
+        for path in (tmp_path / name, str(tmp_path / name)):
+            assert get_task(path) == task
+
+
+def test_a_task_of_several_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "tasks.json").write_text('{"A": {"stages": [{}]}}')
+    assert get_task(f"{tmp_path / 'tasks.json'}#A") == ProxyTask.from_dict({"stages": [{}]})
+    with pytest.raises(InvalidValueError, match="no task 'B'"):
+        get_task(f"{tmp_path / 'tasks.json'}#B")
+    with pytest.raises(MissingFileError, match="nowhere"):
+        get_task(f"{tmp_path / 'nowhere.json'}#A")
+
+
+@pytest.mark.parametrize(
+    "name", ["genric", "", "a\nb", "a\0b", "x" * 5000, None, 3, [], "generic.json"]
+)
+def test_what_is_neither_a_name_nor_a_file(name: Any) -> None:
+    with pytest.raises(GenNASError) as info:
+        get_task(name)
+    assert "\n" not in str(info.value)
+    assert len(str(info.value)) < 400
+
+
+def test_the_names_are_told() -> None:
+    with pytest.raises(MissingFileError, match=r"task 'genric'.*default, generic, generic-seq"):
+        get_task("genric")
+
+
+def test_a_folder_or_a_broken_file_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(DataFileError, match="is a folder"):
+        get_task(tmp_path)
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(DataFileError, match=r"x\.json"):
+        get_task(tmp_path / "x.json")
+
+
+# Presets --------------------------------------------------------------------------------------
+
+
+def test_the_papers_preset() -> None:
+    """100 steps on networks of full size (section 4)."""
+    assert get_preset("paper") == Preset("paper", steps=100, scale=None)
+
+
+def test_presets_are_found_by_their_names_and_pass_through() -> None:
+    for name, preset in PRESETS.items():
+        assert get_preset(name) is preset
+        assert preset.name == name
+    mine = Preset("mine", steps=3, scale=Scale(width=4))
+    assert get_preset(mine) is mine
+
+
+@pytest.mark.parametrize("name", ["papre", "", None, 3, [], {}])
+def test_unknown_presets_are_explained(name: Any) -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown preset .*: choose one of .*paper"):
+        get_preset(name)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"steps": 0}, "preset steps=0"),
+        ({"steps": 1.5}, "preset steps=1.5"),
+        ({"steps": True}, "preset steps=True"),
+        ({"steps": 1, "scale": 8}, "preset scale=8: give a Scale"),
+        ({"steps": 1, "name": None}, "preset name=None"),
+    ],
+)
+def test_bad_presets_are_explained(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidValueError, match=named):
+        Preset(**{"name": "mine", **options})
