@@ -97,7 +97,7 @@ def main(
         name = table.truth if table.truth.startswith("hpo-bench:") else str(data / table.truth)
         truth = load_truth(name, get_space(table.space))
         for label, evaluator in _methods(proxy, task, inputs, seed):
-            ranking = _rank(truth, evaluator, min(samples, len(truth)), seed, scores, workers)
+            ranking = kept_ranking(truth, evaluator, min(samples, len(truth)), seed, scores, workers)
             found = ranking.correlation
             row = (
                 table.space,
@@ -128,7 +128,7 @@ def _methods(
                 )
 
 
-def _rank(
+def kept_ranking(
     truth: GroundTruth,
     evaluator: Evaluator,
     samples: int,
@@ -136,6 +136,7 @@ def _rank(
     folder: Path,
     workers: int,
 ) -> Ranking:
+    """The ranking of ``samples`` records, with finished scores kept in ``folder``."""
     space = truth.space
     file = ScoreFile(folder / f"{space.name}.jsonl")
     known = file.restore(evaluator, space)

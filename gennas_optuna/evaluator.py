@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,9 @@ class GenNASEvaluator(Evaluator):
 
     def task_for(self, space: SearchSpace) -> ProxyTask:
         """The proxy task that architectures of ``space`` are scored on."""
-        return self._task or get_task("default", space)
+        task = self._task or get_task("default", space)
+        size = self.preset.batch_size
+        return task if size is None else replace(task, batch_size=size)
 
     def identity(self, space: SearchSpace) -> str:
         """Twelve hexadecimal digits for all that a loss depends on besides the architecture.
@@ -93,6 +95,7 @@ class GenNASEvaluator(Evaluator):
             inputs = hashlib.sha256(inputs.cpu().contiguous().numpy().tobytes()).hexdigest()
         scale = None if self.preset.scale is None else asdict(self.preset.scale)
         parts = [self.task_for(space).digest, self.steps, scale, str(inputs), self.seed]
+        parts += [] if self.preset.window is None else [f"window {self.preset.window}"]
         parts += [self.threads, self.device.type]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
@@ -112,7 +115,7 @@ class GenNASEvaluator(Evaluator):
             canonical=True,
             input_shape=shape,
         )
-        batch = self._batch(task, model, shape)
+        batch = self.batch_for(model, arch.space)
         heads = make_heads(model, batch, generator=torch_generator(self.seed, "heads", arch.key))
         for module in (model, heads):
             # Channels last is the faster layout for convolutions on every device.
@@ -125,13 +128,20 @@ class GenNASEvaluator(Evaluator):
             optimizer=task.optimizer,
             steps=self.steps,
             eval_steps=self.report_steps,
+            window=self.preset.window,
             seed=self.seed,
             on_eval=on_eval,
         )
         return trace.loss, trace, trace.status
 
-    def _batch(self, task: ProxyTask, model: StagedModel, shape: tuple[int, ...]) -> Batch:
-        """Drawn once per task and input shape, whatever the architecture."""
+    def batch_for(self, model: StagedModel, space: SearchSpace) -> Batch:
+        """What networks of ``space`` are trained on: the same for all, drawn once.
+
+        Args:
+            model: any of them, for its taps.
+            space: the space it belongs to.
+        """
+        task, shape = self.task_for(space), self.input_shape(space)
         with self._batch_lock:
             if (task, shape) not in self._batches:
                 images = None

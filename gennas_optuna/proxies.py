@@ -53,6 +53,7 @@ class ProxyEvaluator(Evaluator):
             raise UnknownNameError("proxy", proxy, PROXIES)
         self.proxy = proxy
         self.inputs = inputs
+        self._batches: dict[tuple[int, ...], torch.Tensor] = {}
 
     def identity(self, space: SearchSpace) -> str:
         """The proxy's name and seed."""
@@ -99,19 +100,25 @@ class ProxyEvaluator(Evaluator):
 
     def _naswot(self, arch: Architecture) -> float:
         model = self._build(arch).train()
-        shape = arch.space.input_shape
-        generator = torch_generator(self.seed, "images")
-        if model.taps[0].layout == "NCHW":
-            size = (shape[1], shape[2])
-            x = load_images(self.inputs, count=NASWOT_BATCH, size=size, generator=generator)
-        else:
-            x = torch.randn(_batch_shape(model, shape, NASWOT_BATCH), generator=generator)
+        x = self._naswot_batch(model, arch.space.input_shape)
         model.noise_generator = torch_generator(self.seed, "dropout")
         with torch.no_grad(), _ReLUPatterns(NASWOT_BATCH) as patterns:
-            model(x.to(self.device))
+            model(x)
         if patterns.kernel is None:
             raise InvalidValueError(f"proxy 'naswot' compares ReLUs, and {arch} has none")
         return float(torch.linalg.slogdet(patterns.kernel).logabsdet)
+
+    def _naswot_batch(self, model: StagedModel, shape: tuple[int, ...]) -> torch.Tensor:
+        """Drawn once per input shape, whatever the architecture."""
+        if shape not in self._batches:
+            generator = torch_generator(self.seed, "images")
+            if model.taps[0].layout == "NCHW":
+                size = (shape[1], shape[2])
+                x = load_images(self.inputs, count=NASWOT_BATCH, size=size, generator=generator)
+            else:
+                x = torch.randn(_batch_shape(model, shape, NASWOT_BATCH), generator=generator)
+            self._batches[shape] = x.to(self.device)
+        return self._batches[shape]
 
 
 PROXIES: dict[str, Callable[[ProxyEvaluator, Architecture], float]] = {

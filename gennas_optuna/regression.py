@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
@@ -31,7 +32,8 @@ class Trace:
 
     Attributes:
         steps: the optimiser steps after which the loss was evaluated, counted from 1.
-        losses: the loss after each of them: in evaluation mode, with fresh noise.
+        losses: the loss after each of them: in evaluation mode with fresh noise, or the mean of
+            the last training losses; see :func:`fit`.
         status: ``"diverged"`` if the last of them is not a finite number.
     """
 
@@ -101,6 +103,7 @@ def fit(
     optimizer: Optimizer,
     steps: int,
     eval_steps: Collection[int] = (),
+    window: int | None = None,
     seed: int = 0,
     on_eval: OnEval | None = None,
 ) -> Trace:
@@ -108,7 +111,7 @@ def fit(
 
     The loss is the sum over the stages of weight times mean squared error. Every step trains on
     the whole batch with noise drawn anew. After the last step, and after those in ``eval_steps``,
-    the loss is taken in evaluation mode without gradient.
+    the loss is read: in evaluation mode without gradient, or from the training losses so far.
 
     Args:
         model: backbone, on the device of ``batch``.
@@ -119,6 +122,8 @@ def fit(
         steps: number of optimiser steps.
         eval_steps: further steps to evaluate after. They do not change the final loss: noise of
             training and of each evaluation come from streams of their own.
+        window: read the mean of this many last training losses, each taken before its step's
+            update, instead of a loss in evaluation mode.
         seed: of the noise and of dropout. Give all architectures that are compared the same.
         on_eval: sees each (step, loss); what it raises ends the training.
     """
@@ -132,38 +137,58 @@ def fit(
     train_noise = torch_generator(seed, "training noise")
     model.noise_generator = torch_generator(seed, "dropout")
 
-    def loss_of(weights: list[float], noise: torch.Generator) -> torch.Tensor:
+    def stage_losses(weights: list[float], noise: torch.Generator) -> list[torch.Tensor]:
         inputs = batch.inputs
         if batch.noise.level:
             inputs = inputs + batch.noise.sample(inputs.shape, noise).to(inputs)
-        total = torch.zeros((), dtype=inputs.dtype, device=inputs.device)
-        for i, tap in enumerate(model(inputs)):
-            # The last stage always counts, so that the whole network is run and updated.
-            if weights[i] or i == last:
-                total = total + weights[i] * F.mse_loss(heads[i](tap), batch.targets[i])
-        return total
+        # The last stage always counts, so that the whole network is run and updated.
+        return [
+            F.mse_loss(heads[i](tap), batch.targets[i])
+            if weights[i] or i == last
+            else inputs.new_zeros(())
+            for i, tap in enumerate(model(inputs))
+        ]
 
+    def evaluated(step: int) -> torch.Tensor:
+        model.eval()
+        heads.eval()
+        with torch.no_grad():
+            noise = torch_generator(seed, "evaluation", step)
+            return _weighted(stage_losses(eval_weights, noise), eval_weights)
+
+    # With a window, what is trained on must hold whatever is read.
+    seen = [a or b for a, b in zip(train_weights, eval_weights, strict=True)]
+    recent: deque[torch.Tensor] = deque(maxlen=window)
     found: list[tuple[int, float]] = []
     status: Status = "ok"
     for step in range(1, steps + 1):
         model.train()
         heads.train()
         updates.zero_grad(set_to_none=True)
-        loss_of(train_weights, train_noise).backward()  # type: ignore[no-untyped-call]
+        losses = stage_losses(train_weights if window is None else seen, train_noise)
+        _weighted(losses, train_weights).backward()  # type: ignore[no-untyped-call]
         updates.step()
+        if window is not None:
+            recent.append(_weighted([loss.detach() for loss in losses], eval_weights))
         if step == steps or step in eval_steps:
-            model.eval()
-            heads.eval()
-            with torch.no_grad():
-                loss = float(loss_of(eval_weights, torch_generator(seed, "evaluation", step)))
+            loss = float(evaluated(step) if window is None else torch.stack([*recent]).mean())
             found.append((step, loss))
             if not math.isfinite(loss):
                 status = "diverged"
                 break
             if on_eval is not None:
                 on_eval(step, loss)
-    done, losses = zip(*found, strict=True)
-    return Trace(done, losses, status)
+    read_after, values = zip(*found, strict=True)
+    return Trace(read_after, values, status)
+
+
+def _weighted(losses: list[torch.Tensor], weights: list[float]) -> torch.Tensor:
+    """The sum of the stages' losses; stages of weight 0 do not count, even if not finite."""
+    total = torch.zeros_like(losses[-1])
+    for i, (loss, weight) in enumerate(zip(losses, weights, strict=True)):
+        if weight or i == len(losses) - 1:
+            total = total + weight * loss
+    return total
 
 
 def _optimizer(model: nn.Module, heads: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:

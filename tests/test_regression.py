@@ -396,6 +396,45 @@ def test_every_evaluation_is_reported_in_turn() -> None:
     assert seen == list(zip(trace.steps, trace.losses, strict=True))
 
 
+def test_a_window_reads_the_mean_of_the_last_training_losses() -> None:
+    """Against single readings, which are the losses before each step's update."""
+    single = [trained(steps=n, window=1, noise=0.1)[0].loss for n in range(1, 7)]
+    trace, _ = trained(steps=6, window=3, eval_steps=(2, 5), noise=0.1)
+    expected = [sum(single[:2]) / 2, sum(single[2:5]) / 3, sum(single[3:6]) / 3]
+    assert trace.steps == (2, 5, 6)
+    assert trace.losses == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_window_does_not_change_the_training() -> None:
+    _, plain = trained(noise=0.1)
+    _, windowed = trained(noise=0.1, window=4)
+    for one, other in zip(plain.parameters(), windowed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_first_training_loss_is_that_of_the_untrained_network() -> None:
+    model, heads, batch = line()
+    with torch.no_grad():
+        maps = [head(tap) for head, tap in zip(heads, model.train()(batch.inputs), strict=True)]
+        losses = [F.mse_loss(a, b) for a, b in zip(maps, batch.targets, strict=True)]
+    trace, _ = trained(steps=1, window=1)
+    assert trace.loss == pytest.approx(float(0.5 * losses[0] + losses[1]), rel=1e-6)
+
+
+def test_a_window_reports_with_the_weight_and_trains_with_the_training_weight() -> None:
+    """A stage of weight 0 is not in the reading, one without training weight is."""
+    only = (Stage(weight=0.0), Stage(weight=1.0))
+    first = trained(only, steps=1, window=1)[0].loss
+    both = (Stage(weight=1.0, train_weight=0.0), Stage(weight=1.0))
+    assert trained(both, steps=1, window=1)[0].loss > first
+
+
+def test_divergence_shows_in_a_window() -> None:
+    trace, _ = trained(steps=40, window=4, optimizer=Optimizer(lr=1e20))
+    assert trace.status == "diverged"
+    assert trace.loss == math.inf
+
+
 def test_what_on_eval_raises_passes_through() -> None:
     class StopError(Exception):
         pass
