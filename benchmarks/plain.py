@@ -25,8 +25,7 @@ def plain_network(arch: Architecture) -> nn.Module:
     if arch.space.name == "nasbench201":
         return _NASBench201(str(arch))
     if arch.space.name == "nasbench101":
-        matrix, ops = json.loads(str(arch))
-        return _NASBench101(matrix, ops)
+        return _NASBench101(*_pruned(*json.loads(str(arch))))
     return arch.space.build(arch, generator=torch_generator(0, "weights", arch.key))
 
 
@@ -137,6 +136,20 @@ class _Residual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.main(x) + self.side(x)
+
+
+def _pruned(matrix: list[list[int]], ops: list[str]) -> tuple[list[list[int]], list[str]]:
+    """Without the vertices that are on no path from the input to the output."""
+    n = len(ops)
+    ahead, back = {0}, {n - 1}
+    for v in range(1, n):
+        if any(matrix[u][v] for u in ahead):
+            ahead.add(v)
+    for v in range(n - 2, -1, -1):
+        if any(matrix[v][u] for u in back):
+            back.add(v)
+    kept = sorted(ahead & back)
+    return [[matrix[u][v] for v in kept] for u in kept], [ops[v] for v in kept]
 
 
 class _NASBench101(nn.Module):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import click
@@ -68,6 +69,7 @@ TABLES = (
 )
 @click.option("--seed", default=0, show_default=True, help="Of the draw and of the scores.")
 @click.option("--task", multiple=True, help="Proxy tasks to compare; default: the space's own.")
+@click.option("--preset", multiple=True, help="Presets to compare; default: paper.")
 @click.option("--inputs", multiple=True, help="Images to compare; default: photos.")
 @click.option(
     "--proxy",
@@ -83,6 +85,7 @@ def main(
     samples: int,
     seed: int,
     task: tuple[str, ...],
+    preset: tuple[str, ...],
     inputs: tuple[str, ...],
     proxy: tuple[str, ...],
     workers: int,
@@ -96,8 +99,10 @@ def main(
             continue
         name = table.truth if table.truth.startswith("hpo-bench:") else str(data / table.truth)
         truth = load_truth(name, get_space(table.space))
-        for label, evaluator in _methods(proxy, task, inputs, seed):
-            ranking = kept_ranking(truth, evaluator, min(samples, len(truth)), seed, scores, workers)
+        for label, evaluator in _methods(proxy, task, preset, inputs, seed):
+            ranking = kept_ranking(
+                truth, evaluator, min(samples, len(truth)), seed, scores, workers
+            )
             found = ranking.correlation
             row = (
                 table.space,
@@ -112,20 +117,21 @@ def main(
 
 
 def _methods(
-    proxies: tuple[str, ...], tasks: tuple[str, ...], inputs: tuple[str, ...], seed: int
+    proxies: tuple[str, ...],
+    tasks: tuple[str, ...],
+    presets: tuple[str, ...],
+    inputs: tuple[str, ...],
+    seed: int,
 ) -> Iterator[tuple[str, Evaluator]]:
     for proxy in proxies or ("gennas", *PROXIES):
         if proxy != "gennas":
             yield proxy, ProxyEvaluator(proxy, seed=seed)
             continue
-        for task in tasks or ("default",):
-            for images in inputs or ("photos",):
-                name = task.rpartition("#")[2]
-                shown = Path(images).name
-                yield (
-                    f"gennas, task {name}, {shown}",
-                    GenNASEvaluator(task, inputs=images, seed=seed),
-                )
+        for task, preset, images in product(
+            tasks or ("default",), presets or ("paper",), inputs or ("photos",)
+        ):
+            evaluator = GenNASEvaluator(task, preset=preset, inputs=images, seed=seed)
+            yield f"{preset}, task {task.rpartition('#')[2]}, {Path(images).name}", evaluator
 
 
 def kept_ranking(

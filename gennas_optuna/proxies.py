@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,6 +24,11 @@ from gennas_optuna.taps import StagedModel
 NASWOT_BATCH = 64
 """Images whose activation patterns NASWOT compares."""
 
+ZICO_BATCH = 64
+"""Images in each of the two batches whose gradients ZiCo compares."""
+
+ZICO_CLASSES = 10
+
 
 class ProxyEvaluator(Evaluator):
     """Scores architectures by a proxy that trains nothing; the loss is minus the proxy.
@@ -32,8 +38,12 @@ class ProxyEvaluator(Evaluator):
             ``"synflow"`` (Tanaka et al., NeurIPS 2020): sum of weight times gradient of the
             output for an input of ones, with absolute weights and without batch norm, in
             logarithm; ``"naswot"`` (Mellor et al., ICML 2021): log-determinant of the kernel of
-            ReLU activation patterns.
-        inputs: images for ``"naswot"``, see :func:`gennas_optuna.inputs.load_images`.
+            ReLU activation patterns; ``"zico"`` (Li et al., ICLR 2023): sum over the layers of
+            the logarithm of the weights' mean absolute gradient over its standard deviation
+            between two batches, here without labels: of a random linear classifier on the last
+            tap and random classes.
+        inputs: images for ``"naswot"`` and ``"zico"``, see
+            :func:`gennas_optuna.inputs.load_images`.
         seed: of the initial weights and images.
         device: where networks run; ``"auto"``: a GPU if there is one.
         threads: PyTorch threads during an evaluation.
@@ -100,7 +110,7 @@ class ProxyEvaluator(Evaluator):
 
     def _naswot(self, arch: Architecture) -> float:
         model = self._build(arch).train()
-        x = self._naswot_batch(model, arch.space.input_shape)
+        x = self._images(model, arch.space.input_shape, NASWOT_BATCH)
         model.noise_generator = torch_generator(self.seed, "dropout")
         with torch.no_grad(), _ReLUPatterns(NASWOT_BATCH) as patterns:
             model(x)
@@ -108,15 +118,39 @@ class ProxyEvaluator(Evaluator):
             raise InvalidValueError(f"proxy 'naswot' compares ReLUs, and {arch} has none")
         return float(torch.linalg.slogdet(patterns.kernel).logabsdet)
 
-    def _naswot_batch(self, model: StagedModel, shape: tuple[int, ...]) -> torch.Tensor:
+    def _zico(self, arch: Architecture) -> float:
+        model = self._build(arch).train()
+        layers = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+        batch = self._images(model, arch.space.input_shape, 2 * ZICO_BATCH)
+        samples = 0 if model.taps[0].layout == "NCHW" else 1
+        generator = torch_generator(self.seed, "classes")
+        classifier = torch.randn(model.taps[-1].channels, ZICO_CLASSES, generator=generator)
+        classifier = classifier.to(self.device) / math.sqrt(model.taps[-1].channels)
+        model.noise_generator = torch_generator(self.seed, "dropout")
+        gradients: list[list[torch.Tensor]] = []
+        for images in batch.chunk(2, dim=samples):
+            classes = torch.randint(ZICO_CLASSES, (ZICO_BATCH,), generator=generator)
+            last = model(images)[-1]
+            features = last.mean((2, 3)) if samples == 0 else last.mean(0)
+            loss = F.cross_entropy(features @ classifier, classes.to(self.device))
+            found = torch.autograd.grad(loss, [m.weight for m in layers], allow_unused=True)
+            gradients.append([torch.zeros(1) if g is None else g for g in found])
+        total = 0.0
+        for first, second in zip(*gradients, strict=True):
+            mean, deviation = (first.abs() + second.abs()) / 2, (first - second).abs() / 2
+            ratio = float((mean / deviation)[deviation > 0].double().sum())
+            total += math.log(ratio) if ratio > 0 else 0.0
+        return total
+
+    def _images(self, model: StagedModel, shape: tuple[int, ...], count: int) -> torch.Tensor:
         """Drawn once per input shape, whatever the architecture."""
         if shape not in self._batches:
             generator = torch_generator(self.seed, "images")
             if model.taps[0].layout == "NCHW":
                 size = (shape[1], shape[2])
-                x = load_images(self.inputs, count=NASWOT_BATCH, size=size, generator=generator)
+                x = load_images(self.inputs, count=count, size=size, generator=generator)
             else:
-                x = torch.randn(_batch_shape(model, shape, NASWOT_BATCH), generator=generator)
+                x = torch.randn(_batch_shape(model, shape, count), generator=generator)
             self._batches[shape] = x.to(self.device)
         return self._batches[shape]
 
@@ -126,6 +160,7 @@ PROXIES: dict[str, Callable[[ProxyEvaluator, Architecture], float]] = {
     "flops": ProxyEvaluator._flops,
     "synflow": ProxyEvaluator._synflow,
     "naswot": ProxyEvaluator._naswot,
+    "zico": ProxyEvaluator._zico,
 }
 """Each proxy's value by name: higher is better."""
 

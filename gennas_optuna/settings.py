@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from gennas_optuna import _check
 from gennas_optuna.errors import UnknownNameError
 from gennas_optuna.spaces import Scale
+from gennas_optuna.spaces._init import SCHEMES
+from gennas_optuna.task_parts import Optimizer
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,12 @@ class Preset:
         name: registered name.
         steps: optimiser steps.
         scale: at what size networks are built; ``None``: the paper's.
+        scales: the same for single spaces, by name.
+        init: how weights start: ``"pytorch"`` or ``"fan-out"``; ``None``: as the space says.
+            Where convolutions are followed by batch norm, smaller initial weights make the same
+            learning rate act faster.
         batch_size: samples per step; ``None``: the task's.
+        optimizer: how it is trained; ``None``: as the task says.
         window: what the loss of an architecture is. ``None``: its loss in evaluation mode, taken
             after the last step (the paper). A number: the mean over that many last steps of the
             loss in training mode, which costs nothing to read, is averaged over several draws of
@@ -27,7 +34,10 @@ class Preset:
     name: str
     steps: int
     scale: Scale | None = None
+    scales: tuple[tuple[str, Scale], ...] = ()
+    init: str | None = None
     batch_size: int | None = None
+    optimizer: Optimizer | None = None
     window: int | None = None
 
     def __post_init__(self) -> None:
@@ -35,14 +45,37 @@ class Preset:
         _check.whole(self.steps, "preset steps", low=1)
         if self.scale is not None:
             _check.instance(self.scale, "preset scale", Scale)
+        if self.init is not None:
+            _check.one_of(self.init, "preset init", SCHEMES)
         if self.batch_size is not None:
             _check.whole(self.batch_size, "preset batch_size", low=2)
+        if self.optimizer is not None:
+            _check.instance(self.optimizer, "preset optimizer", Optimizer)
         if self.window is not None:
             _check.whole(self.window, "preset window", low=1, high=self.steps)
 
+    def scale_for(self, space: str) -> Scale | None:
+        """The size at which networks of the space of that name are built."""
+        return dict(self.scales).get(space, self.scale)
 
-PRESETS = {preset.name: preset for preset in (Preset("paper", steps=100),)}
-"""``paper``: 100 steps on the full network, as GenNAS section 4 runs it."""
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "fast",
+            steps=25,
+            batch_size=8,
+            window=6,
+            init="pytorch",
+            scales=(("nasbench201", Scale(depth=1)),),
+        ),
+        Preset("balanced", steps=40, batch_size=8, window=10, init="pytorch"),
+        Preset("paper", steps=100),
+    )
+}
+"""``paper``: 100 steps on the full network, as GenNAS section 4 runs it. ``balanced`` and ``fast``
+read fewer steps of smaller batches; how they rank is in ``docs/results.md``."""
 
 
 def get_preset(preset: str | Preset) -> Preset:

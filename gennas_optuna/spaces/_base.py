@@ -164,6 +164,7 @@ class SearchSpace(ABC):
         scale: Scale | None = None,
         canonical: bool = False,
         input_shape: tuple[int, ...] | None = None,
+        init: str | None = None,
     ) -> StagedModel:
         """The network, on the CPU, with its initial weights drawn from ``generator``.
 
@@ -174,9 +175,10 @@ class SearchSpace(ABC):
             canonical: build the one network that all encodings with this key share, without
                 whatever cannot reach a tap. Off by default: the architecture just as encoded.
             input_shape: shape of one input, if not the space's own.
+            init: how weights start, if not as the space says; see :meth:`init_scheme`.
         """
         model = self.skeleton(arch, scale=scale, canonical=canonical, input_shape=input_shape)
-        return initialize(model, generator=generator, scheme=self.init_scheme())
+        return initialize(model, generator=generator, scheme=init or self.init_scheme())
 
     def skeleton(
         self,

@@ -26,8 +26,8 @@ def initialize(model: Model, *, generator: torch.Generator, scheme: str = "pytor
             biases alike; ``"fan-out"``: convolution weights normal with standard deviation
             sqrt(2 / (kernel area * output channels)), the rest as ``"pytorch"``.
     """
-    if scheme not in _SCHEMES:
-        raise UnknownNameError("initialisation scheme", scheme, _SCHEMES)
+    if scheme not in SCHEMES:
+        raise UnknownNameError("initialisation scheme", scheme, SCHEMES)
     model.to_empty(device="cpu")
     with torch.no_grad():
         for module in model.modules():
@@ -35,7 +35,7 @@ def initialize(model: Model, *, generator: torch.Generator, scheme: str = "pytor
             if own is not None:
                 own(generator)
             elif isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
-                _SCHEMES[scheme](module, generator)
+                SCHEMES[scheme](module, generator)
             elif isinstance(module, _BatchNorm):
                 module.reset_parameters()
     return model
@@ -58,7 +58,8 @@ def _fan_out(module: nn.Module, generator: torch.Generator) -> None:
         weight.normal_(0, math.sqrt(2 / fan_out), generator=generator)
 
 
-_SCHEMES: dict[str, Callable[[nn.Module, torch.Generator], None]] = {
+SCHEMES: dict[str, Callable[[nn.Module, torch.Generator], None]] = {
     "pytorch": _uniform,
     "fan-out": _fan_out,
 }
+"""How convolutions and linear layers start, by name."""

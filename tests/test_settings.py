@@ -1,0 +1,99 @@
+"""Presets: how long, at what size and from what start an architecture is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gennas_optuna import GenNASEvaluator, Scale, get_space
+from gennas_optuna.errors import GenNASError
+from gennas_optuna.settings import PRESETS, Preset, get_preset
+from gennas_optuna.task_parts import Optimizer
+
+NB101 = get_space("nasbench101")
+NB201 = get_space("nasbench201")
+CELL = NB201.parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|none~2|")
+TINY = Preset("tiny", steps=2, scale=Scale(width=8, depth=1), batch_size=2)
+
+
+def loss(preset: Preset, arch: Any) -> float:
+    return GenNASEvaluator("generic", preset=preset, inputs="noise").evaluate(arch).loss
+
+
+def test_the_initial_weights_of_a_preset_are_those_of_the_form_that_has_them() -> None:
+    """GenNAS's first release started NAS-Bench-101 as PyTorch does, its revision by fan-out."""
+    text = '[[[0,1,0],[0,0,1],[0,0,0]],["input","conv3x3-bn-relu","output"]]'
+    arch = NB101.parse(text)
+    first = get_space("nasbench101", form="first-release").parse(text)
+    assert loss(replace(TINY, init="pytorch"), arch) == loss(TINY, first)
+    assert loss(replace(TINY, init="pytorch"), arch) != loss(TINY, arch)
+    assert loss(replace(TINY, init="fan-out"), arch) == loss(TINY, arch)
+
+
+def test_a_size_for_one_space_leaves_the_others_alone() -> None:
+    small = Scale(width=4, depth=1)
+    preset = replace(TINY, scales=(("nasbench201", small),))
+    assert loss(preset, CELL) == loss(replace(TINY, scale=small), CELL)
+    assert preset.scale_for("nasbench101") == TINY.scale
+
+
+def test_batch_size_and_optimizer_replace_the_tasks() -> None:
+    given = replace(TINY, batch_size=5, optimizer=Optimizer("adam", lr=0.01))
+    task = GenNASEvaluator("generic", preset=given).task_for(NB201)
+    assert (task.batch_size, task.optimizer) == (5, given.optimizer)
+    plain = GenNASEvaluator("generic", preset=replace(TINY, batch_size=None)).task_for(NB201)
+    assert (plain.batch_size, plain.optimizer) == (16, Optimizer())
+
+
+def test_whatever_changes_the_loss_changes_the_identity() -> None:
+    """Scores kept in a file are found again by it."""
+    changes: list[dict[str, Any]] = [
+        {"steps": 3},
+        {"scale": None},
+        {"scales": (("nasbench201", Scale(depth=2)),)},
+        {"init": "pytorch"},
+        {"batch_size": 3},
+        {"optimizer": Optimizer(lr=0.2)},
+        {"window": 1},
+    ]
+    presets = [TINY, *(replace(TINY, **change) for change in changes)]
+    identities = {GenNASEvaluator("generic", preset=p).identity(NB201) for p in presets}
+    assert len(identities) == len(presets)
+    other = replace(TINY, scales=(("nasbench101", Scale(depth=2)),))
+    assert GenNASEvaluator("generic", preset=other).identity(NB201) == GenNASEvaluator(
+        "generic", preset=TINY
+    ).identity(NB201)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_presets_of_the_package_are_found_by_name(name: str) -> None:
+    assert get_preset(name).name == name
+    assert get_preset(get_preset(name)) == PRESETS[name]
+
+
+def test_the_papers_preset_is_the_papers() -> None:
+    assert PRESETS["paper"] == Preset("paper", steps=100)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"batch_size": 1}, "batch_size"),
+        ({"window": 3}, "window"),
+        ({"window": 0}, "window"),
+        ({"init": "zeros"}, "init"),
+        ({"optimizer": "adam"}, "optimizer"),
+        ({"scale": 3}, "scale"),
+    ],
+)
+def test_bad_settings_are_named(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(GenNASError, match=words):
+        replace(TINY, **values)
+
+
+def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(GenNASError, match=r"slow.*fast, balanced, paper"):
+        get_preset("slow")
