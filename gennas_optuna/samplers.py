@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from importlib import util
+from typing import Any, Protocol
 
 import numpy as np
 import optuna
@@ -14,10 +15,28 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from gennas_optuna import _check
-from gennas_optuna.errors import InvalidValueError
+from gennas_optuna.errors import InvalidValueError, MissingFileError
 from gennas_optuna.seeding import numpy_generator
-from gennas_optuna.spaces import SearchSpace
 from gennas_optuna.spaces._base import draw, mutate_params
+
+
+class Searchable(Protocol):
+    """What the evolution needs of a space: of architectures, or of proxy tasks."""
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The parameters of a member."""
+
+    def decode(self, params: Mapping[str, Any], /) -> Any:
+        """The member that a parameter set stands for."""
+
+    def params(self, member: Any, /) -> dict[str, Any]:
+        """A parameter set that stands for a member."""
+
+    def sample(self, rng: np.random.Generator, /) -> Any:
+        """A random member."""
+
+    def mutate(self, member: Any, rng: np.random.Generator, /) -> Any:
+        """A neighbour of a member."""
 
 
 class RegularizedEvolutionSampler(BaseSampler):
@@ -41,7 +60,7 @@ class RegularizedEvolutionSampler(BaseSampler):
 
     def __init__(
         self,
-        space: SearchSpace | None = None,
+        space: Searchable | None = None,
         *,
         population_size: int = 50,
         tournament_size: int = 10,
@@ -122,15 +141,16 @@ def _best(trials: Sequence[FrozenTrial], direction: StudyDirection) -> FrozenTri
     return min(trials, key=lambda trial: sign * (trial.value or 0.0))
 
 
-SAMPLERS = ("tpe", "evolution", "random")
+SAMPLERS = ("tpe", "evolution", "random", "cmaes")
 
 
-def make_sampler(name: str, space: SearchSpace, *, seed: int, population: int = 50) -> BaseSampler:
+def make_sampler(name: str, space: Searchable, *, seed: int, population: int = 50) -> BaseSampler:
     """A sampler by its short name.
 
     Args:
-        name: ``"tpe"``, ``"evolution"`` or ``"random"``.
-        space: what is searched.
+        name: ``"tpe"``, ``"evolution"``, ``"random"`` or ``"cmaes"`` (needs the package cmaes;
+            models numbers only, draws categories at random).
+        space: what is searched; its parameters must all be there in every trial for evolution.
         seed: of the sampler.
         population: of the evolution; its tournaments take a fifth of it.
     """
@@ -139,6 +159,12 @@ def make_sampler(name: str, space: SearchSpace, *, seed: int, population: int = 
     if name == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     _check.one_of(name, "sampler", SAMPLERS)
+    if name == "cmaes":
+        if util.find_spec("cmaes") is None:
+            raise MissingFileError("sampler 'cmaes' needs a package: pip install cmaes")
+        return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+    if getattr(space, "form", None) == "conditional":
+        raise InvalidValueError("sampler 'evolution' searches the flat form of the task space")
     tournament = max(2, population // 5)
     return RegularizedEvolutionSampler(
         space, population_size=population, tournament_size=tournament, seed=seed
