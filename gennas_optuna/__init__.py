@@ -3,6 +3,7 @@
 from gennas_optuna.benchmarks import GroundTruth, load_truth
 from gennas_optuna.errors import GenNASError
 from gennas_optuna.evaluator import GenNASEvaluator, Score
+from gennas_optuna.modules import ModuleScore, score, with_score
 from gennas_optuna.objective import GenNASObjective, gennas_objective
 from gennas_optuna.presets import get_task, list_tasks
 from gennas_optuna.proxies import ProxyEvaluator
@@ -18,6 +19,8 @@ from gennas_optuna.spaces import (
     register_space,
 )
 from gennas_optuna.task import ProxyTask
+from gennas_optuna.task_search import ProxyTaskObjective, TaskSearch, search_task
+from gennas_optuna.task_space import ProxyTaskSpace
 
 __version__ = "0.1.0"
 
@@ -27,12 +30,16 @@ __all__ = [
     "GenNASEvaluator",
     "GenNASObjective",
     "GroundTruth",
+    "ModuleScore",
     "ProxyEvaluator",
     "ProxyTask",
+    "ProxyTaskObjective",
+    "ProxyTaskSpace",
     "RegularizedEvolutionSampler",
     "Scale",
     "Score",
     "SearchSpace",
+    "TaskSearch",
     "gennas_objective",
     "get_space",
     "get_task",
@@ -41,5 +48,8 @@ __all__ = [
     "load_truth",
     "rank",
     "register_space",
+    "score",
     "search",
+    "search_task",
+    "with_score",
 ]

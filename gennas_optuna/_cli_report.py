@@ -69,6 +69,10 @@ class Progress:
             self._bar.update(self._task, best=f"best loss {self._best:.4g}")
         self._bar.advance(self._task)
 
+    def reach(self, done: int) -> None:
+        """So many are done in all."""
+        self._bar.update(self._task, completed=done)
+
 
 def record(arch: Architecture, score: Score) -> dict[str, Any]:
     """An architecture and its score, for JSON."""

@@ -23,12 +23,13 @@ class Cost(NamedTuple):
     flops: int
 
 
-def count_cost(skeleton: StagedModel, input_shape: tuple[int, ...]) -> Cost:
-    """Count parameters, and multiply-accumulates by one pass without arithmetic.
+def count_cost(skeleton: StagedModel, input_shape: tuple[int, ...], device: str = "meta") -> Cost:
+    """Count parameters, and multiply-accumulates by one pass (without arithmetic if on meta).
 
     Args:
-        skeleton: a network on the meta device.
+        skeleton: a network on ``device``.
         input_shape: of one input: (3, H, W), or (T, D) for sequences.
+        device: where the network is.
     """
     taps = skeleton.taps
     sequence = taps[0].layout == "LND"
@@ -36,7 +37,7 @@ def count_cost(skeleton: StagedModel, input_shape: tuple[int, ...]) -> Cost:
     was_training = skeleton.training
     skeleton.eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        skeleton(torch.empty(shape, device="meta"))
+        skeleton(torch.zeros(shape, device=device))
     skeleton.train(was_training)
     params = sum(parameter.numel() for parameter in skeleton.parameters())
     return Cost(params, counter.get_total_flops() // 2)

@@ -8,12 +8,14 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
+from torch import nn
 
 from gennas_optuna import _check
 from gennas_optuna._evaluator import Evaluator, Score
+from gennas_optuna._module_score import ModuleScore, score_module
 from gennas_optuna.inputs import load_images
 from gennas_optuna.presets import get_task
 from gennas_optuna.regression import OnEval, Status, Trace, fit, make_heads
@@ -39,7 +41,8 @@ class GenNASEvaluator(Evaluator):
     Args:
         task: ``"default"`` (the space's preset), the name of a preset task, a file, or a
             :class:`ProxyTask`.
-        preset: ``"paper"``, or a :class:`Preset`: how long and at what size.
+        preset: ``"fast"``, ``"balanced"``, ``"paper"`` or a :class:`Preset`: how long, at what
+            size and how it is read.
         steps: optimiser steps, if not the preset's.
         report_steps: steps after which the loss is evaluated besides the last, for pruning; by
             default five from 60 % on, since earlier losses rank architectures poorly in some
@@ -79,11 +82,48 @@ class GenNASEvaluator(Evaluator):
         self._batches: dict[tuple[ProxyTask, tuple[int, ...]], Batch] = {}
         self._batch_lock = threading.Lock()
 
+    @overload
+    def evaluate(
+        self, arch: Architecture, on_eval: OnEval | None = None, *, reuse: bool = True
+    ) -> Score: ...
+
+    @overload
+    def evaluate(
+        self, arch: nn.Module, on_eval: OnEval | None = None, **options: Any
+    ) -> ModuleScore: ...
+
+    def evaluate(
+        self,
+        arch: Architecture | nn.Module,
+        on_eval: OnEval | None = None,
+        *,
+        reuse: bool = True,
+        **options: Any,
+    ) -> Score:
+        """Score an architecture, or any module, whose scores are not remembered.
+
+        Args:
+            arch: from any search space, or a module.
+            on_eval: see :meth:`Evaluator.evaluate`.
+            reuse: likewise.
+            options: for modules: ``input_shape``, ``taps``, ``init`` and ``batch_first``, see
+                :func:`gennas_optuna.score`.
+        """
+        if isinstance(arch, nn.Module) or options:
+            return score_module(self, arch, on_eval, **options)  # type: ignore[arg-type]
+        return super().evaluate(arch, on_eval, reuse=reuse)
+
     def task_for(self, space: SearchSpace) -> ProxyTask:
         """The proxy task that architectures of ``space`` are scored on."""
-        task = self._task or get_task("default", space)
-        size = self.preset.batch_size
-        return task if size is None else replace(task, batch_size=size)
+        return self._as_run(self._task or get_task("default", space))
+
+    def _as_run(self, task: ProxyTask) -> ProxyTask:
+        """The task with the preset's batch and optimiser."""
+        if self.preset.batch_size is not None:
+            task = replace(task, batch_size=self.preset.batch_size)
+        if self.preset.optimizer is not None and task.sequence is None:
+            task = replace(task, optimizer=self.preset.optimizer)
+        return task
 
     def identity(self, space: SearchSpace) -> str:
         """Twelve hexadecimal digits for all that a loss depends on besides the architecture.
@@ -93,9 +133,12 @@ class GenNASEvaluator(Evaluator):
         inputs = self.inputs
         if isinstance(inputs, torch.Tensor):
             inputs = hashlib.sha256(inputs.cpu().contiguous().numpy().tobytes()).hexdigest()
-        scale = None if self.preset.scale is None else asdict(self.preset.scale)
-        parts = [self.task_for(space).digest, self.steps, scale, str(inputs), self.seed]
-        parts += [] if self.preset.window is None else [f"window {self.preset.window}"]
+        scale = self.preset.scale_for(space.name)
+        size = None if scale is None else asdict(scale)
+        parts = [self.task_for(space).digest, self.steps, size, str(inputs), self.seed]
+        # Named, so that presets without them keep the identity they had.
+        extra = {"init": self.preset.init, "window": self.preset.window}
+        parts += [f"{name} {value}" for name, value in extra.items() if value is not None]
         parts += [self.threads, self.device.type]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
@@ -111,11 +154,12 @@ class GenNASEvaluator(Evaluator):
         model = arch.space.build(
             arch,
             generator=torch_generator(self.seed, "weights", arch.key),
-            scale=self.preset.scale,
+            scale=self.preset.scale_for(arch.space.name),
             canonical=True,
             input_shape=shape,
+            init=self.preset.init if task.sequence is None else None,
         )
-        batch = self.batch_for(model, arch.space)
+        batch = self._batch(task, model, shape)
         heads = make_heads(model, batch, generator=torch_generator(self.seed, "heads", arch.key))
         for module in (model, heads):
             # Channels last is the faster layout for convolutions on every device.
@@ -134,14 +178,8 @@ class GenNASEvaluator(Evaluator):
         )
         return trace.loss, trace, trace.status
 
-    def batch_for(self, model: StagedModel, space: SearchSpace) -> Batch:
-        """What networks of ``space`` are trained on: the same for all, drawn once.
-
-        Args:
-            model: any of them, for its taps.
-            space: the space it belongs to.
-        """
-        task, shape = self.task_for(space), self.input_shape(space)
+    def _batch(self, task: ProxyTask, model: StagedModel, shape: tuple[int, ...]) -> Batch:
+        """Drawn once per task and input shape, whatever the architecture."""
         with self._batch_lock:
             if (task, shape) not in self._batches:
                 images = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -14,14 +15,24 @@ from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from gennas_optuna import _check
 from gennas_optuna._evaluator import Evaluator, Score
+from gennas_optuna.constraints import (
+    MEASURES,
+    check_constraints,
+    constraints_of,
+    set_constraints,
+)
 from gennas_optuna.evaluator import GenNASEvaluator
+from gennas_optuna.latency import latency
+from gennas_optuna.memory import peak_memory
 from gennas_optuna.regression import OnEval
+from gennas_optuna.seeding import torch_generator
 from gennas_optuna.settings import Preset
 from gennas_optuna.spaces import Architecture, SearchSpace, get_space
 from gennas_optuna.task import ProxyTask
 
 Duplicates = Literal["cached", "prune", "evaluate"]
 EXTRA_OBJECTIVES = ("flops", "params")
+"""What any module can be asked to minimise besides the loss; architectures: all of MEASURES."""
 
 
 class GenNASObjective:
@@ -30,11 +41,17 @@ class GenNASObjective:
     It works with ``study.optimize``, with ``FixedTrial`` and with ``enqueue_trial``, can be
     pickled, and may be shared by threads. Each trial gets the attributes ``gennas:arch``,
     ``gennas:key``, ``gennas:task`` (identity of everything else the loss depends on),
-    ``gennas:seconds`` and, for a repeated network, ``gennas:duplicate_of``.
+    ``gennas:seconds``, ``gennas:cost`` (what was counted and measured, and ``cpu_seconds``) and,
+    for a repeated network, ``gennas:duplicate_of``.
 
     In a study with one objective the loss is reported along the way, so the study's pruner acts:
     note that a plain ``create_study()`` has a ``MedianPruner``. Running out of memory prunes the
     trial; divergence gives the value ``inf``.
+
+    An architecture beyond a constraint is not trained, since all constraints are on what can be
+    known before: its loss is ``inf`` and its trial is complete. That is what samplers need: those
+    that heed constraints compare such trials by how far they are beyond the limits, whatever
+    their values, and learn nothing from trials that are pruned.
 
     Example:
         >>> import optuna
@@ -46,7 +63,11 @@ class GenNASObjective:
     Args:
         space: a registered name or a :class:`SearchSpace`.
         task: see :class:`GenNASEvaluator`, like the other settings not listed here.
-        extra_objectives: further values to minimise, of ``"flops"`` and ``"params"``.
+        extra_objectives: further values to minimise: ``"flops"`` (multiply-accumulates),
+            ``"params"``, ``"latency"`` (milliseconds of one pass with one input, measured) and
+            ``"memory"`` (bytes alive at the worst moment of that pass, counted). All are of the
+            network as encoded, at the paper's size.
+        constraints: upper limits on any of these, such as ``{"flops": 3e8, "params": 1e6}``.
         duplicates: what to do with a network that a finished trial of the study had:
             ``"cached"``: return that trial's values; ``"prune"``; or ``"evaluate"`` it again.
         evaluator: use this one instead of making one from the settings.
@@ -65,6 +86,7 @@ class GenNASObjective:
         report_steps: Sequence[int] | None = None,
         inputs: str | Path | torch.Tensor = "photos",
         extra_objectives: Sequence[str] = (),
+        constraints: Mapping[str, float] | None = None,
         duplicates: Duplicates = "cached",
         seed: int = 0,
         device: str = "auto",
@@ -73,8 +95,10 @@ class GenNASObjective:
     ) -> None:
         self.space = get_space(space) if isinstance(space, str) else space
         self.extra_objectives = tuple(
-            _check.one_of(name, "extra_objectives", EXTRA_OBJECTIVES) for name in extra_objectives
+            _check.one_of(name, "extra_objectives", MEASURES) for name in extra_objectives
         )
+        self.constraints = check_constraints(constraints)
+        self._measured: dict[tuple[str, Architecture], float] = {}
         self.duplicates = _check.one_of(duplicates, "duplicates", ("cached", "prune", "evaluate"))
         self.evaluator = evaluator or GenNASEvaluator(
             task,
@@ -105,13 +129,9 @@ class GenNASObjective:
                 duplicate and duplicates are pruned.
         """
         arch = self.begin(trial)
-        earlier = None if self.duplicates == "evaluate" else self._finished(trial, arch)
-        if earlier is not None:
-            trial.set_user_attr("gennas:duplicate_of", earlier.number)
-            if self.duplicates == "prune":
-                raise optuna.TrialPruned(f"the same network as trial {earlier.number}")
-            values = tuple(earlier.values)
-            return values if self.extra_objectives else values[0]
+        values = self.known(trial, arch)
+        if values is not None:
+            return values
         try:
             score = self.evaluator.evaluate(
                 arch, self._reporter(trial), reuse=self.duplicates != "evaluate"
@@ -122,30 +142,95 @@ class GenNASObjective:
             if "not enough memory" in str(error):  # how PyTorch's CPU allocator says it
                 raise optuna.TrialPruned(f"out of memory: {error}") from error
             raise
-        return self.finish(trial, score)
+        return self.finish(trial, arch, score)
+
+    # The steps of a trial, for searches that run several at a time ---------------------------
 
     def begin(self, trial: BaseTrial) -> Architecture:
         """Ask the trial for an architecture and note it in the trial's attributes."""
         arch = self.space.suggest(trial)
         trial.set_user_attr("gennas:arch", str(arch))
         trial.set_user_attr("gennas:key", arch.key)
-        trial.set_user_attr("gennas:task", self._identity())
+        trial.set_user_attr("gennas:task", self.identity())
         return arch
 
-    def finish(self, trial: BaseTrial, score: Score) -> float | tuple[float, ...]:
+    def known(self, trial: BaseTrial, arch: Architecture) -> float | tuple[float, ...] | None:
+        """The value or values if no training is needed for them, ``None`` otherwise.
+
+        That is where a finished trial of the study had the network (unless duplicates are
+        evaluated), and where a constraint is violated.
+
+        Raises:
+            optuna.TrialPruned: duplicates are pruned, and this is one.
+        """
+        earlier = None if self.duplicates == "evaluate" else self._finished(trial, arch)
+        if earlier is None:
+            return None if self.admit(trial, arch) else self.reject(trial, arch)
+        trial.set_user_attr("gennas:duplicate_of", earlier.number)
+        if self.duplicates == "prune":
+            raise optuna.TrialPruned(f"the same network as trial {earlier.number}")
+        set_constraints(trial, constraints_of(earlier))
+        values = tuple(earlier.values)
+        return values if self.extra_objectives else values[0]
+
+    def admit(self, trial: BaseTrial, arch: Architecture) -> bool:
+        """Set the trial's constraints; whether the architecture is within all of them."""
+        excess = {
+            name: self.measure(arch, name) - limit for name, limit in self.constraints.items()
+        }
+        set_constraints(trial, excess)
+        return all(value <= 0 for value in excess.values())
+
+    def reject(self, trial: BaseTrial, arch: Architecture) -> float | tuple[float, ...]:
+        """The value or values of an architecture beyond a constraint, which is not trained."""
+        trial.set_user_attr("gennas:cost", self._cost(arch, cpu_seconds=0.0))
+        return self._values(math.inf, arch)
+
+    def finish(
+        self, trial: BaseTrial, arch: Architecture, score: Score
+    ) -> float | tuple[float, ...]:
         """Note the cost in the trial's attributes; the trial's value or values."""
         trial.set_user_attr("gennas:seconds", round(score.seconds, 3))
-        extra = tuple(float(getattr(score, name)) for name in self.extra_objectives)
-        return (score.loss, *extra) if extra else score.loss
+        values = self._values(score.loss, arch)
+        trial.set_user_attr("gennas:cost", self._cost(arch, round(score.cpu_seconds, 4)))
+        return values
 
-    def _identity(self) -> str:
-        return "+".join([self.evaluator.identity(self.space), *self.extra_objectives])
+    def measure(self, arch: Architecture, name: str) -> float:
+        """One of :data:`MEASURES`; what was measured once for an architecture stays."""
+        if (name, arch) not in self._measured:
+            shape = self.evaluator.input_shape(arch.space)
+            if name in ("flops", "params"):
+                value = float(getattr(self.evaluator._cost(arch), name))
+            elif name == "memory":
+                value = float(peak_memory(arch.space.skeleton(arch, input_shape=shape), shape))
+            else:
+                generator = torch_generator(self.evaluator.seed, "latency")
+                model = arch.space.build(arch, generator=generator, input_shape=shape)
+                value = latency(
+                    model, shape, device=self.evaluator.device, threads=self.evaluator.threads
+                )
+            self._measured[name, arch] = value
+        return self._measured[name, arch]
+
+    def identity(self) -> str:
+        """A short text for all that a trial's values depend on besides the architecture."""
+        limits = [f"{name}<={limit:g}" for name, limit in self.constraints.items()]
+        return "+".join([self.evaluator.identity(self.space), *self.extra_objectives, *limits])
+
+    def _values(self, loss: float, arch: Architecture) -> float | tuple[float, ...]:
+        extra = tuple(self.measure(arch, name) for name in self.extra_objectives)
+        return (loss, *extra) if extra else loss
+
+    def _cost(self, arch: Architecture, cpu_seconds: float) -> dict[str, float]:
+        names = {"params", "flops", *self.extra_objectives, *self.constraints}
+        cost = {name: self.measure(arch, name) for name in MEASURES if name in names}
+        return {**cost, "cpu_seconds": cpu_seconds}
 
     def _finished(self, trial: BaseTrial, arch: Architecture) -> FrozenTrial | None:
         """The first finished trial of the study with this network under these settings."""
         if not isinstance(trial, Trial):
             return None
-        wanted = {"gennas:key": arch.key, "gennas:task": self._identity()}
+        wanted = {"gennas:key": arch.key, "gennas:task": self.identity()}
         for other in trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             if wanted.items() <= other.user_attrs.items():
                 return other

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from types import TracebackType
 
 from gennas_optuna import _check
@@ -42,12 +44,7 @@ class EvaluatorPool:
 
     def __enter__(self) -> EvaluatorPool:
         if self.workers > 1:
-            self._processes = ProcessPoolExecutor(
-                self.workers,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start_worker,
-                initargs=(self.evaluator,),
-            )
+            self._start()
         return self
 
     def __exit__(
@@ -61,16 +58,72 @@ class EvaluatorPool:
             self._processes = None
 
     def map(self, archs: Sequence[Architecture]) -> Iterator[Score]:
-        """The scores, in the order of ``archs``, each as soon as it and those before are there."""
-        futures: dict[str, Future[Score]] = {}
-        if self._processes is not None:
-            for arch in archs:
-                if self.evaluator.cached(arch) is None and arch.key not in futures:
-                    futures[arch.key] = self._processes.submit(_work, arch)
+        """The scores, in the order of ``archs``, each as soon as it and those before are there.
+
+        What an evaluation raises ends it.
+        """
+        for outcome in self.outcomes(archs):
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield outcome
+
+    def outcomes(self, archs: Sequence[Architecture]) -> Iterator[Score | Exception]:
+        """Like :meth:`map`, with the exception in place of a score that could not be found.
+
+        A worker that dies (killed, out of memory) is replaced. Whose evaluation it was cannot be
+        known, so those that were not finished are tried again one at a time, and the one whose
+        worker dies then as well gets the :class:`BrokenProcessPool`.
+        """
+        futures = self._submit(archs)
+        broken = False
         for arch in archs:
-            if arch.key in futures and self.evaluator.cached(arch) is None:
-                score = futures[arch.key].result()
-                self.evaluator.remember(arch, score)
-                yield score
-            else:
-                yield self.evaluator.evaluate(arch)
+            if arch.key not in futures or self.evaluator.cached(arch) is not None:
+                yield _outcome(partial(self.evaluator.evaluate, arch))
+                continue
+            outcome = _outcome(futures[arch.key].result)
+            if isinstance(outcome, BrokenProcessPool):
+                if not broken:
+                    self._start()
+                    broken = True
+                outcome = self._alone(arch)
+            if isinstance(outcome, Score):
+                self.evaluator.remember(arch, outcome)
+            yield outcome
+
+    def _submit(self, archs: Sequence[Architecture]) -> dict[str, Future[Score]]:
+        futures: dict[str, Future[Score]] = {}
+        if self._processes is None:
+            return futures
+        for arch in archs:
+            if self.evaluator.cached(arch) is None and arch.key not in futures:
+                try:
+                    futures[arch.key] = self._processes.submit(_work, arch)
+                except BrokenProcessPool:  # a worker died when it had nothing to do
+                    self._start()
+                    futures[arch.key] = self._processes.submit(_work, arch)
+        return futures
+
+    def _alone(self, arch: Architecture) -> Score | Exception:
+        assert self._processes is not None
+        outcome = _outcome(self._processes.submit(_work, arch).result)
+        if isinstance(outcome, BrokenProcessPool):
+            self._start()
+        return outcome
+
+    def _start(self) -> None:
+        """Start the workers, in place of those of a pool that is broken."""
+        if self._processes is not None:
+            self._processes.shutdown(cancel_futures=True)
+        self._processes = ProcessPoolExecutor(
+            self.workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(self.evaluator,),
+        )
+
+
+def _outcome(find: Callable[[], Score]) -> Score | Exception:
+    try:
+        return find()
+    except Exception as error:  # whatever PyTorch or a user's module raises
+        return error

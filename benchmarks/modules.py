@@ -1,0 +1,120 @@
+"""How GenNAS ranks published image classifiers: taps, scores, and correlation with accuracy.
+
+    python -m benchmarks.modules --out SCORES.jsonl
+
+Each network is built by ``transformers`` from its configuration, without weights, and scored by
+one call of ``gennas_optuna.score``. Finished scores stand in the file, one a line, so a run that
+is stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from benchmarks.published import MODELS, Published
+from gennas_optuna import score
+from gennas_optuna.correlation import paired_difference, rank_correlation
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="File of scores.")
+@click.option("--size", default=64, show_default=True, help="Height and width of the images.")
+@click.option("--preset", default="balanced", show_default=True, help="How to train.")
+@click.option("--steps", type=int, help="Optimiser steps, if not the preset's.")
+@click.option("--task", default="default", show_default=True, help="Proxy task.")
+@click.option("--init", default="redraw", show_default=True, help="redraw or as_given.")
+@click.option("--seed", default=0, show_default=True, help="Of everything that is drawn.")
+@click.option("--device", default="auto", show_default=True, help="A PyTorch device.")
+def main(names: tuple[str, ...], out: Path, **settings: Any) -> None:
+    """Print the tables for the models NAMES (all, if none is named)."""
+    unknown = set(names) - {model.name for model in MODELS}
+    if unknown:
+        known = ", ".join(model.name for model in MODELS)
+        raise click.UsageError(f"no model {', '.join(sorted(unknown))}; there are {known}")
+    models = [model for model in MODELS if not names or model.name in names]
+    done = _finished(out, settings)
+    for model in models:
+        if model.name not in done:
+            done[model.name] = _score(model, settings)
+            entry = {"name": model.name, "settings": settings, "score": done[model.name]}
+            with out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+            click.echo(f"{model.name}: {done[model.name]['loss']}", err=True)
+    _show_models(models, done)
+    if len(models) > 2:
+        _show_correlations(models, done)
+
+
+def _finished(out: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Scores by name; a last line that was cut off is ignored."""
+    lines = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
+    scores = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            if number == len(lines):
+                continue
+            raise
+        if entry["settings"] == settings:
+            scores[entry["name"]] = entry["score"]
+    return scores
+
+
+def _score(model: Published, settings: dict[str, Any]) -> dict[str, Any]:
+    size = settings["size"]
+    torch.manual_seed(settings["seed"])
+    options = {name: value for name, value in settings.items() if name != "size"}
+    found = score(model.build(size), (3, size, size), verbose=False, **options)
+    taps = [asdict(tap) for tap in found.taps]
+    kept = {"taps": taps, "kept": list(found.kept), "loss": found.loss, "status": found.status}
+    return {**kept, "params": found.params, "flops": found.flops, "cpu": found.cpu_seconds}
+
+
+def _show_models(models: Sequence[Published], done: dict[str, dict[str, Any]]) -> None:
+    click.echo("| model | ImageNet top-1 | GenNAS loss | params | MACs | CPU s | taps |")
+    click.echo("|---|---|---|---|---|---|---|")
+    for model in sorted(models, key=lambda model: done[model.name]["loss"]):
+        s = done[model.name]
+        taps = ", ".join(f"`{t['name']}` {t['channels']}x{t['size'][0]}" for t in s["taps"])
+        loss = f"{s['loss']:.4f}" if s["status"] == "ok" else s["status"]
+        click.echo(
+            f"| {model.name} | {model.top1:.1f} | {loss} | {s['params'] / 1e6:.1f} M "
+            f"| {s['flops'] / 1e6:.0f} M | {s['cpu']:.0f} | {taps} |"
+        )
+
+
+def _show_correlations(models: Sequence[Published], done: dict[str, dict[str, Any]]) -> None:
+    truth = [model.top1 for model in models]
+    scores = [done[model.name] for model in models]
+    goodness = {
+        "GenNAS": [-s["loss"] for s in scores],
+        "params": [float(s["params"]) for s in scores],
+        "FLOPs": [float(s["flops"]) for s in scores],
+    }
+    click.echo(f"\n{len(models)} models, 95 % intervals:\n")
+    click.echo("| ranked by | Spearman | Kendall | GenNAS minus it (Spearman) |")
+    click.echo("|---|---|---|---|")
+    for name, values in goodness.items():
+        found = rank_correlation(values, truth)
+        row = [name, _interval(found.spearman, found.spearman_ci)]
+        row.append(_interval(found.kendall, found.kendall_ci))
+        gap = paired_difference(goodness["GenNAS"], values, truth)
+        row.append("" if name == "GenNAS" else _interval(gap.difference, gap.ci))
+        click.echo(f"| {' | '.join(row)} |")
+
+
+def _interval(value: float, ends: tuple[float, float]) -> str:
+    return f"{value:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What ``gennas search`` prints and draws when there are several objectives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from gennas_optuna.benchmarks import GroundTruth
+from gennas_optuna.objective import GenNASObjective
+from gennas_optuna.plots_pareto import LABELS, pareto_front, plot_pareto
+from gennas_optuna.score_file import finite
+from gennas_optuna.search import Found
+
+_out = Console(soft_wrap=True, highlight=False)
+
+
+def show_front(
+    head: Mapping[str, Any],
+    objective: GenNASObjective,
+    study: optuna.Study,
+    found: Sequence[Found],
+    tables: Sequence[GroundTruth],
+    as_json: bool,
+) -> None:
+    """The Pareto front, lowest loss first, with the known qualities of what is on it."""
+    names = objective.metric_names
+    rows: list[dict[str, Any]] = []
+    for trial in pareto_front(study):
+        arch = objective.space.parse(trial.user_attrs["gennas:arch"])
+        known = {table.name: table.find(arch) for table in tables}
+        rows.append(
+            {
+                "arch": str(arch),
+                "key": arch.key,
+                "values": dict(zip(names, map(finite, trial.values), strict=True)),
+                "truth": {name: None if t is None else t.truth for name, t in known.items()},
+            }
+        )
+    if as_json:
+        front = {**head, "n_unique": len(found), "front": rows}
+        print(json.dumps(front, indent=2, allow_nan=False))
+        return
+    limits = ", ".join(f"{LABELS[n]} up to {v:g}" for n, v in objective.constraints.items())
+    _out.print(
+        f"{head['n_trials']} trials, {len(found)} distinct networks of {head['space']}"
+        f"{' within ' + limits if limits else ''}, {len(rows)} on the Pareto front"
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in ("", *(LABELS[name] for name in names), *(t.name for t in tables)):
+        table.add_column(column, justify="left" if not column else "right", overflow="fold")
+    for number, row in enumerate(rows, start=1):
+        values = [_cell(name, value) for name, value in row["values"].items()]
+        truths = ["unknown" if t is None else f"{t:.2f}" for t in row["truth"].values()]
+        table.add_row(str(number), *values, *truths)
+    _out.print(table)
+    for number, row in enumerate(rows, start=1):
+        _out.print(f"{number}  {row['arch']}", markup=False)
+
+
+def draw(objective: GenNASObjective, study: optuna.Study, path: Path) -> None:
+    """Write the figure."""
+    from gennas_optuna.plots import save  # noqa: PLC0415 - only where a figure is asked for
+
+    save(plot_pareto(study, objective.metric_names, objective.constraints), path)
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return "diverged"
+    if name == "loss":
+        return f"{value:.4f}"
+    return f"{value:.2f}" if name == "latency" else f"{value:,.0f}"

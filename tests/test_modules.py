@@ -1,0 +1,426 @@
+"""Scoring any module: what is read, what stays as it was, what is said when it cannot be."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from plain_modules import Failing, Language, Shared, Squeeze, Stages, Tokens
+from torch import nn
+
+from gennas_optuna import GenNASError, GenNASEvaluator, get_task, score
+from gennas_optuna._module_taps import ModuleTaps
+from gennas_optuna._tap_finder import trace
+from gennas_optuna.regression import fit, make_heads
+from gennas_optuna.seeding import torch_generator
+from gennas_optuna.taps import StagedModel, TapInfo
+
+
+def quick(model: nn.Module, *args, **options):
+    return score(model, *args, **{"steps": 2, "verbose": False, **options})
+
+
+# The user's module ---------------------------------------------------------------------------
+
+
+def seen_state(model: nn.Module) -> dict:
+    """All that may not change, and counts of the hooks."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return {
+        "state": copy.deepcopy(model.state_dict()),
+        "objects": [id(p) for p in (*model.parameters(), *model.buffers())],
+        "versions": [p._version for p in (*model.parameters(), *model.buffers())],
+        "modes": [m.training for m in model.modules()],
+        "grads": [None if p.grad is None else p.grad.clone() for p in model.parameters()],
+        "requires": [p.requires_grad for p in model.parameters()],
+        "hooks": [[len(getattr(m, name)) for name in hooks] for m in model.modules()],
+        "names": [sorted(m.__dict__) for m in model.modules()],
+    }
+
+
+def same(a, b) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+@pytest.mark.usefixtures("global_random_state_untouched")
+@pytest.mark.parametrize("init", ["redraw", "as_given"])
+@pytest.mark.parametrize("fails", ["no", "always", "in training"])
+def test_the_module_is_as_before(init: str, fails: str) -> None:
+    generator = torch.random.get_rng_state()
+    model = Stages() if fails == "no" else Failing(fails == "in training")
+    inner = model if fails == "no" else model.net
+    inner(torch.randn(4, 3, 32, 32)).sum().backward()  # gradients and running means
+    torch.random.set_rng_state(generator)
+    inner.b.eval()
+    inner.a[0].weight.requires_grad_(False)
+    seen = []
+    inner.a.register_forward_hook(lambda *_: seen.append("forward"))
+    inner.c.register_full_backward_hook(lambda *_: seen.append("backward"))
+    before = seen_state(model)
+    assert before["grads"][2] is not None
+    if fails == "no":
+        quick(model, init=init)
+    else:
+        with pytest.raises(GenNASError, match="KeyError: 'no such thing'"):
+            quick(model, init=init)
+    assert same(before, seen_state(model))
+    assert seen == []
+
+
+def test_hooks_are_removed_when_the_pass_fails() -> None:
+    model = Failing().eval()
+    with pytest.raises(KeyError):
+        trace(model, lambda: model(torch.zeros(3, 3, 32, 32)))
+    assert all(not m._forward_hooks for m in model.modules())
+    tapped = ModuleTaps(Failing(training_only=True), (3, 32, 32)).train()
+    with pytest.raises(GenNASError):
+        tapped(torch.zeros(3, 3, 32, 32))
+    assert all(not m._forward_hooks for m in tapped.modules())
+
+
+# The loss ------------------------------------------------------------------------------------
+
+
+class ByHand(StagedModel):
+    """What :class:`Stages` is as a backbone, written down."""
+
+    taps = (TapInfo("a", 4, (16, 16)), TapInfo("b", 8, (8, 8)), TapInfo("c", 4, (4, 4)))
+
+    def __init__(self, net: Stages) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        a = self.net.a(x)
+        b = self.net.b(a)
+        return a, b, self.net.c(b)
+
+
+def test_the_loss_is_that_of_the_same_backbone_by_hand() -> None:
+    net = Stages()
+    found = quick(net, init="as_given", steps=6)
+    evaluator, task = GenNASEvaluator(steps=6), get_task("generic")
+    model = ByHand(copy.deepcopy(net))
+    batch = evaluator._batch(task, model, (3, 32, 32))
+    heads = make_heads(model, batch, generator=torch_generator(0, "heads", "module"))
+    expected = fit(model, heads, batch, task.stages, optimizer=task.optimizer, steps=6)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-5)
+    assert [tap.name for tap in found.taps] == ["a", "b", "c"]
+
+
+def test_redrawn_weights_make_the_loss_the_architectures() -> None:
+    torch.manual_seed(1)
+    first, second, other = Stages(), Stages(), Stages(8)
+    assert not torch.equal(first.head.weight, second.head.weight)
+    loss = quick(first).loss
+    assert quick(other).loss != loss
+    assert quick(second).loss == loss == quick(first).loss
+    assert quick(first, seed=1).loss != loss
+    given = quick(first, init="as_given").loss
+    assert given == quick(first, init="as_given").loss != quick(second, init="as_given").loss
+    with torch.no_grad(), torch.inference_mode():
+        assert quick(first).loss == loss
+
+
+@pytest.mark.slow
+def test_another_process_finds_the_same_loss() -> None:
+    code = (
+        "from plain_modules import Stages; from gennas_optuna import score;"
+        "print(score(Stages(), steps=2, verbose=False).loss.hex())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == quick(Stages()).loss.hex()
+
+
+def test_threads_find_the_same_losses() -> None:
+    nets = [Stages(width) for width in (2, 3, 4, 5)]  # with dropout
+    alone = [quick(net).loss for net in nets]
+    found: dict[int, float] = {}
+
+    def work(i: int) -> None:
+        found[i] = quick(nets[i]).loss
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(nets))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[i] for i in range(len(nets))] == alone
+
+
+def test_kept_names_parameters_without_a_method_to_draw_them() -> None:
+    class Scaled(Stages):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(4, 1, 1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.c(self.b(self.a(x) * self.scale))
+
+    class Past(Scaled):
+        def reset_parameters(self) -> None:  # as old code writes it
+            self.scale.data.uniform_(0.5, 1.5)
+
+    assert quick(Scaled()).kept == ("scale",)
+    assert quick(Past()).kept == ()
+    assert quick(Scaled(), init="as_given").kept == ()
+
+
+def test_the_evaluator_takes_modules_too() -> None:
+    evaluator = pickle.loads(pickle.dumps(GenNASEvaluator(steps=2)))
+    steps: list[int] = []
+    found = evaluator.evaluate(Stages(), lambda step, _: steps.append(step))
+    assert found.loss == quick(Stages()).loss
+    assert steps == [1, 2] == list(found.trace.steps)
+    small = evaluator.evaluate(Stages(), input_shape=(3, 16, 16), taps=["a", "b.0", "c"])
+    assert [(tap.name, tap.size) for tap in small.taps] == [
+        ("a", (8, 8)),
+        ("b.0", (4, 4)),
+        ("c", (2, 2)),
+    ]
+
+
+def test_images_may_have_other_sizes_and_channels() -> None:
+    grey = nn.Sequential(*(nn.Conv2d(c, 4, 3, 2, 1) for c in (1, 4, 4)))
+    assert [tap.size for tap in quick(grey, (1, 28, 28)).taps] == [(14, 14), (7, 7), (4, 4)]
+    five = nn.Sequential(*(nn.Conv2d(c, 4, 3, 2, 1) for c in (5, 4, 4)))
+    taps = quick(five, (5, 48, 32)).taps
+    assert [tap.size for tap in taps] == [(24, 16), (12, 8), (6, 4)]
+
+
+def test_lazy_layers_and_double_precision() -> None:
+    lazy = nn.Sequential(*(nn.LazyConv2d(4, 3, 2, 1) for _ in range(3)))
+    plain = nn.Sequential(*(nn.Conv2d(c, 4, 3, 2, 1) for c in (3, 4, 4)))
+    assert quick(lazy).loss == quick(plain).loss == quick(plain.double()).loss
+    assert plain[0].weight.dtype == torch.float64
+
+
+# Which taps ----------------------------------------------------------------------------------
+
+
+def found_taps(model: nn.Module, shape=(3, 32, 32), **options) -> list[tuple[str, int, tuple]]:
+    taps = ModuleTaps(model, shape, **options).taps
+    return [(tap.name, tap.channels, tap.size) for tap in taps]
+
+
+def test_taps_are_the_ends_of_stages_not_what_is_squeezed_or_expanded() -> None:
+    assert found_taps(Squeeze()) == [
+        ("stages.1", 4, (8, 8)),
+        ("stages.2", 4, (4, 4)),
+        ("stages", 4, (2, 2)),
+    ]
+    # A last stage of one place is one where it would grow with the image.
+    assert found_taps(Squeeze(5))[-1] == ("stages", 4, (1, 1))
+
+
+@pytest.mark.parametrize("special", [0, 1, 2, 5])
+def test_tokens_become_maps_without_the_special_ones(special: int) -> None:
+    tapped = ModuleTaps(Tokens(special=special), (3, 32, 32))
+    assert [(tap.name, tap.size) for tap in tapped.taps] == [
+        ("blocks.1", (4, 4)),
+        ("blocks.3", (4, 4)),
+        ("blocks.5", (4, 4)),
+    ]
+    model, seen = tapped.model, []
+    model.blocks[3].register_forward_hook(lambda m, x, out: seen.append(out))
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    tap = tapped(x)[1]
+    for row in range(4):
+        for column in range(4):
+            token = seen[0][:, special + 4 * row + column]
+            assert torch.equal(tap[:, :, row, column], token)
+
+
+def test_maps_may_be_channels_last_or_tokens_first() -> None:
+    class Last(nn.Module):
+        def __init__(self, order: str) -> None:
+            super().__init__()
+            self.convs = nn.ModuleList([nn.Conv2d(c, 6, 3, 2, 1) for c in (3, 6, 6)])
+            self.turn = nn.ModuleList([nn.Identity() for _ in range(3)])
+            self.order = order
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for conv, turn in zip(self.convs, self.turn, strict=True):
+                x = conv(x)
+                if self.order == "NHWC":
+                    turn(x.permute(0, 2, 3, 1))
+                else:
+                    turn(x.flatten(2).permute(2, 0, 1))
+            return x
+
+    for order in ("NHWC", "LND"):
+        model = Last(order)
+        names = [f"turn.{i}" for i in range(3)]
+        tapped = ModuleTaps(model, (3, 32, 32), taps=names)
+        assert [(tap.channels, tap.size) for tap in tapped.taps] == [
+            (6, (16, 16)),
+            (6, (8, 8)),
+            (6, (4, 4)),
+        ]
+        x = torch.randn(2, 3, 32, 32)
+        assert torch.equal(tapped(x)[0], model.convs[0](x))
+
+
+def test_a_transformer_with_a_convolutional_stem_is_tapped_along_its_depth() -> None:
+    class Hybrid(Tokens):
+        def __init__(self) -> None:
+            super().__init__(patch=8)
+            self.patch = nn.Sequential(*(nn.Conv2d(c, 16, 3, 2, 1) for c in (3, 16, 16)))
+
+    assert [name for name, *_ in found_taps(Hybrid())] == ["blocks.1", "blocks.3", "blocks.5"]
+
+
+def test_each_call_of_a_shared_module_is_a_tap_of_its_own() -> None:
+    model = Shared()
+    names = ["pool#1", "pool#2", "pool"]
+    taps = quick(model, taps=names).taps
+    assert [(tap.name, tap.size) for tap in taps] == [
+        ("pool#1", (16, 16)),
+        ("pool#2", (8, 8)),
+        ("pool#3", (4, 4)),
+    ]
+    for name, text in (("pool#4", "run 3 times"), ("pool#x", "3 times"), ("unused", "not run")):
+        with pytest.raises(GenNASError, match=text):
+            quick(model, taps=["pool#1", "pool#2", name])
+
+
+def test_the_taps_are_printed_and_returned(capsys: pytest.CaptureFixture[str]) -> None:
+    found = quick(Stages(), verbose=True)
+    assert capsys.readouterr().err == "taps: a: 4 x 16 x 16; b: 8 x 8 x 8; c: 4 x 4 x 4\n"
+    assert "tap b: 8 x 8 x 8" in str(found)
+
+
+# Sequences and tokens ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_the_order_of_a_sequences_axes_does_not_matter(kind: type[nn.Module]) -> None:
+    first, last = kind(6, 10, 2, batch_first=True), kind(6, 10, 2)
+    a, b = quick(first, (8, 6)), quick(last, (8, 6))
+    assert a.loss == pytest.approx(b.loss, rel=1e-6)
+    assert a.taps == b.taps == (TapInfo("", 10, (8,), "LND"),)
+
+
+def test_the_axes_can_be_named() -> None:
+    pointwise = nn.Sequential(nn.Linear(6, 10), nn.Tanh())
+    losses = [quick(pointwise, (8, 6), batch_first=order).loss for order in (True, False, None)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert losses[0] == losses[2]
+
+
+def test_tokens_are_replaced_by_sequences_and_logits_are_no_features() -> None:
+    found = quick(Language(), (10,))
+    assert found.taps == (TapInfo("encoder", 12, (10,), "LND"),)
+    assert found.params == sum(p.numel() for p in Language().parameters())
+    named = quick(Language(), (10,), taps=["logits"])
+    assert named.taps[0].channels == 50
+    gru = nn.Sequential(nn.Embedding(50, 12), nn.GRU(12, 8))
+    assert quick(gru, (10,)).taps == (TapInfo("1", 8, (10,), "LND"),)
+
+
+# Cost ----------------------------------------------------------------------------------------
+
+
+def test_cost_counts_what_fused_kernels_hide() -> None:
+    lstm = quick(nn.LSTM(12, 20, 2), (8, 12))
+    assert lstm.flops == 8 * 4 * (20 * 12 + 20 * 20 + 2 * 20 * 20)
+    assert lstm.params == sum(p.numel() for p in nn.LSTM(12, 20, 2).parameters())
+    found = quick(Language(), (10,))
+    attention = 10 * (3 * 12 * 12) + 10 * 12 * 12 + 2 * 10 * 10 * 12
+    assert found.flops == 2 * (attention + 2 * 10 * 12 * 24) + 10 * 12 * 50
+    convs = 16**2 * 4 * 27 + 8**2 * 8 * 36 + 4**2 * 4 * 72 + 40
+    assert quick(Stages()).flops == convs
+
+
+# Bad input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "text"),
+    [
+        (3, {}, "model=3: give a Module"),
+        (Stages(), {"input_shape": (3, 32)}, "forward failed on a batch of inputs of shape"),
+        (Stages(), {"input_shape": ()}, r"give \(C, H, W\)"),
+        (Stages(), {"input_shape": (3, 0, 32)}, "input_shape=0"),
+        (Stages(), {"input_shape": 32}, "input_shape=32: give a list"),
+        (Stages(), {"input_shape": (4, 32, 32)}, "RuntimeError"),
+        (Stages(), {"task": "generic-sequence"}, "is for sequences"),
+        (nn.LSTM(4, 4), {"task": "generic", "input_shape": (8, 4)}, "is for images"),
+        (Stages(), {"init": "mine"}, "choose one of redraw, as_given"),
+        (Stages(), {"taps": ["a", "b"]}, "has 3 stages"),
+        (Stages(), {"taps": ["a", "b", "b"]}, "one stands twice"),
+        (Stages(), {"taps": ["a", "b", 3]}, "give a str"),
+        (Stages(), {"taps": "abc"}, "give a list"),
+        (Stages(), {"taps": ["a", "b", "c.O"]}, r"no part 'c.O'; near matches: .*c.0"),
+        (Stages(), {"taps": ["a", "b", "zzzz"]}, "near matches: a, b, c, drop, head"),
+        (Stages(), {"taps": ["a", "b", "head"]}, r"has shape \(3, 10\), which is no feature map"),
+        (Stages(), {"input_shape": (8,)}, "no nn.Embedding"),
+        (nn.Flatten(), {}, "no feature maps"),
+        (nn.Conv2d(3, 4, 3), {}, "fewer than 3 feature maps"),
+    ],
+    ids=lambda value: (
+        str(value)[:40].replace("\n", " ") if not isinstance(value, nn.Module) else ""
+    ),
+)
+def test_bad_input_is_one_clear_error(model, options: dict, text: str) -> None:
+    with pytest.raises(GenNASError, match=text) as caught:
+        quick(model, **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_compiled_modules_are_refused() -> None:
+    compiled = torch.jit.trace(nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8))
+    with pytest.raises(GenNASError, match="TorchScript"):
+        quick(compiled)
+
+
+def test_modules_that_cannot_be_copied_drawn_or_trained_say_why() -> None:
+    class Odd(Stages):
+        def reset_parameters(self) -> None:
+            raise ZeroDivisionError("odd")
+
+    with pytest.raises(GenNASError, match=r"Odd.reset_parameters failed: ZeroDivisionError: odd"):
+        quick(Odd())
+    assert math.isfinite(quick(Odd(), init="as_given").loss)
+    kept = Stages()
+    kept.memory = kept.head(torch.zeros(1, 4))  # a part of a graph
+    with pytest.raises(GenNASError, match="cannot be copied"):
+        quick(kept)
+
+    class Spoilt(Stages):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.a(x).exp()
+            y = self.c(self.b(x))
+            x.add_(1)  # exp needs its result in the backward pass
+            return y
+
+    with pytest.raises(GenNASError, match="cannot be trained: RuntimeError"):
+        quick(Spoilt())
+
+
+def test_what_a_callback_raises_comes_out_as_it_is() -> None:
+    def stop(step: int, loss: float) -> None:
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match=r"^mine$"):
+        quick(Stages(), on_eval=stop)

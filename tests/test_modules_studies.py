@@ -1,0 +1,104 @@
+"""Studies whose trials build a module."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+from plain_modules import Failing, Stages, Tokens
+from torch import nn
+
+from gennas_optuna import GenNASError, score, with_score
+
+
+def build(trial: optuna.Trial) -> nn.Module:
+    return Stages(trial.suggest_int("width", 1, 6))
+
+
+@pytest.mark.usefixtures("global_random_state_untouched")
+def test_with_score_turns_a_builder_into_an_objective() -> None:
+    objective = pickle.loads(pickle.dumps(with_score(build, steps=2)))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(objective, n_trials=3)
+    for trial in study.trials:
+        assert trial.user_attrs["gennas:taps"][2].startswith("c: ")
+        assert sorted(trial.intermediate_values) == [1, 2]
+    value = objective(optuna.trial.FixedTrial({"width": 4}))
+    assert value == with_score(build, steps=2)(optuna.trial.FixedTrial({"width": 4}))
+
+
+def test_with_score_gives_the_loss_of_score() -> None:
+    state = torch.get_rng_state()
+    expected = score(Stages(4), steps=2, verbose=False).loss
+    torch.set_rng_state(state)
+    assert with_score(build, steps=2)(optuna.trial.FixedTrial({"width": 4})) == expected
+
+
+def test_kept_parameters_are_the_same_in_every_process_of_a_study() -> None:
+    def random_positions(trial: optuna.Trial) -> nn.Module:
+        net = Tokens(depth=3)
+        nn.init.normal_(net.position)
+        return net
+
+    fixed = optuna.trial.FixedTrial({})
+    state = torch.get_rng_state()
+    losses = [with_score(random_positions, steps=2)(fixed) for _ in range(2)]
+    assert torch.equal(state, torch.get_rng_state())
+    assert losses[0] == losses[1]
+
+
+def test_a_module_that_fails_fails_its_trial_with_the_reason() -> None:
+    def sometimes(trial: optuna.Trial) -> nn.Module:
+        return Failing() if trial.suggest_categorical("fails", [True, False]) else Stages()
+
+    study = optuna.create_study(sampler=optuna.samplers.GridSampler({"fails": [True, False]}))
+    study.optimize(with_score(sometimes, steps=2), n_trials=2, catch=GenNASError)
+    states = {trial.params["fails"]: trial for trial in study.trials}
+    assert states[True].state == optuna.trial.TrialState.FAIL
+    assert "no such thing" in states[True].user_attrs["gennas:error"]
+    assert states[False].state == optuna.trial.TrialState.COMPLETE
+
+
+def test_memory_that_runs_out_prunes_the_trial() -> None:
+    class Huge(Stages):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise MemoryError("too much")
+
+    with pytest.raises(optuna.TrialPruned, match="out of memory"):
+        with_score(lambda trial: Huge(), steps=2)(optuna.trial.FixedTrial({}))
+
+
+def test_several_objectives() -> None:
+    objective = with_score(build, steps=2, extra_objectives=["params", "flops"])
+    study = optuna.create_study(directions=["minimize"] * 3)
+    study.optimize(objective, n_trials=1)
+    trial = study.trials[0]
+    net = Stages(trial.params["width"])
+    assert trial.values[1] == sum(p.numel() for p in net.parameters())
+    assert trial.values[2] == trial.user_attrs["gennas:flops"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"extra_objectives": ["latency"]}, {"task": "none"}, {"steps": 0}, {"inputs": 3}],
+)
+def test_bad_settings_of_a_study(settings: dict) -> None:
+    with pytest.raises(GenNASError):
+        with_score(build, **settings)(optuna.trial.FixedTrial({"width": 4}))
+    with pytest.raises(GenNASError):
+        with_score(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("block", [0, 1])
+def test_the_code_of_the_documentation_runs(block: int) -> None:
+    page = Path(__file__).parents[1] / "docs" / "any_module.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    names: dict = {}
+    exec(compile(blocks[block], page.name, "exec"), names)
+    found = names["result"].loss if block == 0 else names["study"].best_value
+    assert 0 < found < 10
