@@ -242,7 +242,11 @@ def look(found: list[FrozenTrial], wanted: int, steps: int) -> None:
     trained = [t for t in done if "gennas:duplicate_of" not in t.user_attrs]
     keys = Counter(t.user_attrs["gennas:key"] for t in trained)
     again = sum(count - 1 for count in keys.values())
-    print(f"states: {dict(states)}; {len(keys)} networks trained, {again} of them twice")
+    late = sum(is_late(t, trained) for t in trained)
+    print(
+        f"states: {dict(states)}; {len(keys)} networks trained, {again} of them twice, at the same "
+        f"time; {late} after another worker had finished"
+    )
     print(f"workers that finished a trial: {len({str(t.user_attrs[WORKER]) for t in done})}")
     space, evaluator = get_space(SPACE), GenNASEvaluator(steps=steps)
     quiet = {
@@ -260,7 +264,20 @@ def look(found: list[FrozenTrial], wanted: int, steps: int) -> None:
     assert not states["RUNNING"]
     assert not states["WAITING"]
     assert not differ
+    assert not late
     assert best == min(quiet.values())
+
+
+def is_late(trial: FrozenTrial, trained: list[FrozenTrial]) -> bool:
+    """Whether the network was trained though it was known already when the trial began."""
+    return any(
+        other.user_attrs["gennas:key"] == trial.user_attrs["gennas:key"]
+        and other.datetime_complete is not None
+        and trial.datetime_start is not None
+        and other.datetime_complete < trial.datetime_start
+        for other in trained
+        if other.number != trial.number
+    )
 
 
 @main.command()

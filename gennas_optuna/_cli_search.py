@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 import optuna
+from optuna.storages import BaseStorage
 
 from gennas_optuna import _cli_pareto as pareto
 from gennas_optuna import _cli_report as report
@@ -104,11 +105,13 @@ def search_command(
     if storage is None:
         study = _alone(objective, options)
         found = _search_alone(objective, study, options)
-    else:
-        name = study_name or f"gennas-{objective.space.name}"
-        study = _together(objective, options, storage, name)
+        _show(objective, study, found, tables, top, figure, options)
+        return
+    name = study_name or f"gennas-{objective.space.name}"
+    with closing(open_storage(storage)) as place:
+        study = _together(objective, options, place, name)
         found = _search_together(objective, study, options, storage)
-    _show(objective, study, found, tables, top, figure, options)
+        _show(objective, study, found, tables, top, figure, options)
 
 
 @click.command(name="worker")
@@ -120,8 +123,9 @@ def worker_command(storage: str, study_name: str, workers: int) -> None:
 
     The same as to give the command of `gennas search` that made it once more, without its report.
     """
-    objective, study, options = _join(storage, study_name)
-    _search_together(objective, study, {**options, "workers": workers}, storage)
+    with closing(open_storage(storage)) as place:
+        objective, study, options = _join(place, study_name)
+        _search_together(objective, study, {**options, "workers": workers}, storage)
     click.echo(f"{study_name}: {options['trials']} trials are finished", err=True)
 
 
@@ -194,7 +198,7 @@ def _search_alone(
 
 
 def _together(
-    objective: GenNASObjective, options: Mapping[str, Any], storage: str, name: str
+    objective: GenNASObjective, options: Mapping[str, Any], storage: BaseStorage, name: str
 ) -> optuna.Study:
     seed = options["seed"]
     # The evolution draws by the trial's number: workers with one seed do not repeat each other.
@@ -202,7 +206,7 @@ def _together(
         options["sampler"] is None and not objective.extra_objectives
     )
     sampler = _sampler(objective, options, seed if by_number else own_seed(seed, name))
-    study = share(open_storage(storage), name, objective, sampler)
+    study = share(storage, name, objective, sampler)
     if COMMAND not in study.user_attrs:
         kept = ("space", "form", *_SHARED, *_SCORING)
         study.set_user_attr(COMMAND, {key: options[key] for key in kept})
@@ -230,8 +234,9 @@ def _help(storage: str, name: str) -> None:
     """What another process of this machine does."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        objective, study, options = _join(storage, name)
-        work(objective, study, n_trials=options["trials"])
+        with closing(open_storage(storage)) as place:
+            objective, study, options = _join(place, name)
+            work(objective, study, n_trials=options["trials"])
     except GenNASError as error:
         click.echo(f"gennas: a worker stopped: {error}", err=True)
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import TrialState
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import exc
 
 from gennas_optuna.errors import GenNASError
 
@@ -40,6 +40,15 @@ class PatientStorage(BaseStorage, BaseHeartbeat):
     def __init__(self, storage: BaseStorage, patience: float = PATIENCE) -> None:
         self.storage = storage
         self.patience = patience
+
+    def close(self) -> None:
+        """Close the connections."""
+        engine = getattr(getattr(self.storage, "_backend", self.storage), "engine", None)
+        if engine is not None:
+            self.storage.remove_session()
+            engine.dispose()
+        elif hasattr(self.storage, "close"):
+            self.storage.close()
 
     def insist(self, call: Callable[[], Any]) -> Any:
         """The result of a call, after as many tries as it takes."""
@@ -106,10 +115,12 @@ def _passing(error: BaseException) -> BaseException | None:
     """What is behind an error, if it is of a kind that passes."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, (OperationalError, InterfaceError)):
+        if isinstance(cause, (exc.OperationalError, exc.InterfaceError)) or (
+            isinstance(cause, exc.DBAPIError) and cause.connection_invalidated
+        ):
             return cause.orig or cause  # the driver's own words, without the statement
-        if isinstance(cause, DBAPIError) and cause.connection_invalidated:
-            return cause.orig or cause
+        if isinstance(cause, (exc.PendingRollbackError, exc.TimeoutError)):
+            return cause  # what another call of the session says after that; no connection free
         if isinstance(cause, ConnectionError) or getattr(cause, "errno", None) in _FULL:
             return cause
         if _is_proxy_trouble(cause):
@@ -122,9 +133,7 @@ def _is_proxy_trouble(error: BaseException) -> bool:
     """The gRPC proxy is away, or the database is away from the proxy."""
     if not hasattr(error, "code") or not hasattr(error, "details"):
         return False
-    name = getattr(error.code(), "name", "")
-    text = str(error.details())
-    return name == "UNAVAILABLE" or (
-        name == "UNKNOWN"
-        and any(kind in text for kind in ("OperationalError", "StorageInternalError"))
-    )
+    # What the proxy's storage raises comes as UNKNOWN, with the message alone.
+    told = ("during the commit", "OperationalError", "has not been available")
+    name, text = getattr(error.code(), "name", ""), str(error.details())
+    return name == "UNAVAILABLE" or (name == "UNKNOWN" and any(part in text for part in told))

@@ -63,14 +63,14 @@ def open_storage(
     try:
         return PatientStorage(_open(url, heartbeat, grace))  # type: ignore[abstract]
     except ImportError as error:
-        package = (error.name or "").partition(".")[0]
+        missing = getattr(error.__cause__, "name", None) or error.name or ""
+        package = missing.partition(".")[0]
         how = _DRIVERS.get(package, f"install {package or 'its driver'}")
         raise MissingFileError(f"storage {_shown(url)} needs a package: {how}") from None
     except Exception as error:  # whatever a driver raises
-        lines = [line for line in str(error.__cause__ or error).splitlines() if line.strip()]
-        reason = _shown(lines[0] if lines else type(error).__name__)
+        said = f"{error.__cause__ or ''}\n{error}\n{type(error).__name__}".strip()
         raise InvalidValueError(
-            f"storage {_shown(url)} cannot be used: {reason}; {ALLOWED}"
+            f"storage {_shown(url)} cannot be used: {_shown(said.splitlines()[0])}; {ALLOWED}"
         ) from error
 
 

@@ -16,6 +16,7 @@ import torch
 from optuna.trial import TrialState, create_trial
 from worker_helpers import (
     Scripted,
+    closed_storages,  # noqa: F401 - it is used by all tests here
     hanging_worker,
     join,
     scripted,

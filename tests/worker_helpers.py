@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
+import pytest
 
 from gennas_optuna import GenNASObjective, ProxyEvaluator, RegularizedEvolutionSampler
+from gennas_optuna._patience import PatientStorage
 from gennas_optuna.regression import OnEval, Status, Trace
 from gennas_optuna.spaces import Architecture
 from gennas_optuna.storage import open_storage
@@ -37,6 +39,25 @@ class Scripted(ProxyEvaluator):
         return super()._measure(arch, on_eval)
 
 
+OPENED: list[optuna.storages.BaseStorage] = []
+
+
+def opened(url: str | None, **options) -> optuna.storages.BaseStorage:
+    """A storage that `closed_storages` closes."""
+    OPENED.append(open_storage(url, **options))
+    return OPENED[-1]
+
+
+@pytest.fixture(autouse=True)
+def closed_storages() -> Iterator[None]:
+    """For modules that import it: no test leaves connections open."""
+    yield
+    while OPENED:
+        storage = OPENED.pop()
+        if isinstance(storage, PatientStorage):
+            storage.close()
+
+
 def scripted(trouble: dict[str, Exception] | None = None, **options) -> GenNASObjective:
     return GenNASObjective("nasbench201", evaluator=Scripted(trouble), **options)
 
@@ -45,7 +66,7 @@ def join(url: str | None, objective: GenNASObjective, name: str = "s") -> optuna
     sampler = RegularizedEvolutionSampler(
         objective.space, population_size=5, tournament_size=3, seed=0
     )
-    return share(open_storage(url), name, objective, sampler)
+    return share(opened(url), name, objective, sampler)
 
 
 def states(study: optuna.Study) -> Counter[str]:
