@@ -12,9 +12,9 @@ import click
 import optuna
 from optuna.storages import BaseStorage
 
+from gennas_optuna import _check
 from gennas_optuna import _cli_pareto as pareto
 from gennas_optuna import _cli_report as report
-from gennas_optuna._check import shorten
 from gennas_optuna._cli_options import (
     ScoreCache,
     chosen_space,
@@ -133,7 +133,7 @@ def _objective(options: Mapping[str, Any]) -> GenNASObjective:
     names = [name.strip() for name in options["objectives"].split(",")]
     if names[0] != "loss" or len(set(names)) < len(names):
         raise InvalidValueError(
-            f"--objectives {shorten(options['objectives'])}: give loss first, and each once"
+            f"--objectives {_check.shorten(options['objectives'])}: give loss first, and each once"
         )
     space = chosen_space(options["space"], options["form"])
     limits = {name: options[f"max_{name}"] for name in MEASURES}
@@ -148,7 +148,7 @@ def _objective(options: Mapping[str, Any]) -> GenNASObjective:
 def _sampler(
     objective: GenNASObjective, options: Mapping[str, Any], seed: int
 ) -> optuna.samplers.BaseSampler:
-    several = bool(objective.extra_objectives)
+    several, seed = bool(objective.extra_objectives), seed % 2**32  # NumPy takes no more
     name, population = options["sampler"], options["population"]
     if name is None:
         name = "nsga2" if several else "evolution"
@@ -160,7 +160,7 @@ def _sampler(
         raise InvalidValueError(f"--sampler {name} has one objective; give nsga2, tpe or random")
     if name not in SAMPLERS:
         allowed = ", ".join((*SAMPLERS, "nsga2"))
-        raise InvalidValueError(f"--sampler {shorten(name)}: choose one of {allowed}")
+        raise InvalidValueError(f"--sampler {_check.shorten(name)}: choose one of {allowed}")
     return make_sampler(name, objective.space, seed=seed, population=population)
 
 
@@ -222,8 +222,8 @@ def _join(storage: str, name: str) -> tuple[GenNASObjective, optuna.Study, dict[
         attributes = optuna.load_study(study_name=name, storage=place).user_attrs
     if COMMAND not in attributes:
         raise InvalidValueError(
-            f"no study {shorten(name)} of `gennas search` is in the storage; there are "
-            f"{', '.join(map(shorten, names[:10])) or 'none'}"
+            f"no study {_check.shorten(name)} of `gennas search` is in the storage; there are "
+            f"{', '.join(map(_check.shorten, names[:10])) or 'none'}"
         )
     options = {**attributes[COMMAND], "cache": None, "workers": 1}
     objective = _objective(options)
@@ -260,12 +260,13 @@ def _helpers(count: int, storage: str, name: str) -> Any:
 def _search_together(
     objective: GenNASObjective, study: optuna.Study, options: Mapping[str, Any], storage: str
 ) -> list[Found]:
+    helpers = _check.whole(options["workers"], "workers", low=1, high=1024) - 1
     cache = ScoreCache(options["cache"], objective.evaluator, objective.space)
     with ExitStack() as stack:
         progress = stack.enter_context(
             report.Progress(options["trials"], f"searching {objective.space.name}")
         )
-        stack.enter_context(_helpers(options["workers"] - 1, storage, study.study_name))
+        stack.enter_context(_helpers(helpers, storage, study.study_name))
         work(
             objective,
             study,

@@ -55,7 +55,7 @@ class Evaluator(ABC):
 
     def __init__(self, *, seed: int, device: str, threads: int) -> None:
         self.seed = _check.whole(seed, "seed", low=0)
-        self.threads = _check.whole(threads, "threads", low=1)
+        self.threads = _check.whole(threads, "threads", low=1, high=1024)
         self.device = _device(device)
         self._scores: dict[tuple[SearchSpace, str], Score] = {}
         self._costs: dict[Architecture, Cost] = {}

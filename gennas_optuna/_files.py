@@ -11,6 +11,12 @@ from gennas_optuna._check import shorten
 from gennas_optuna._reading import read_bytes
 from gennas_optuna.errors import DataFileError
 
+JSON_LIMIT = 2**26
+"""The largest JSON file that is read, in bytes."""
+
+YAML_LIMIT = 2**20
+"""The largest YAML file that is read: a megabyte takes PyYAML up to ten seconds."""
+
 
 def read_data(path: Path) -> Any:
     """The content of a JSON or YAML file (by its name; YAML without tags that run code).
@@ -19,9 +25,9 @@ def read_data(path: Path) -> Any:
         MissingFileError: there is no such file.
         DataFileError: it cannot be read as that.
     """
-    content = read_bytes(path)
-    name = shorten(str(path), 200)
     yaml = path.suffix in (".yaml", ".yml")
+    content = read_bytes(path, limit=YAML_LIMIT if yaml else JSON_LIMIT)
+    name = shorten(str(path), 200)
     try:
         return (_load_yaml if yaml else json.loads)(content.decode())
     except RecursionError:

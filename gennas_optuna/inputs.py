@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from gennas_optuna import _check
-from gennas_optuna._reading import read_bytes
+from gennas_optuna._reading import LIMIT, read_bytes
 from gennas_optuna._unpickle import restricted_load
 from gennas_optuna.errors import DataFileError, GenNASError, InvalidValueError, MissingFileError
 
@@ -180,7 +181,12 @@ _CIFAR = {
 
 def _read_npz(path: Path) -> Images:
     try:
-        with np.load(BytesIO(read_bytes(path)), allow_pickle=False) as file:
+        content = BytesIO(read_bytes(path))
+        with zipfile.ZipFile(content) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > LIMIT:
+            raise DataFileError(f"{_name(path)} decompresses to more than {LIMIT} bytes")
+        with np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except GenNASError:
         raise

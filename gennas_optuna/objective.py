@@ -232,6 +232,9 @@ class GenNASObjective:
             return None
         wanted = {"gennas:key": arch.key, "gennas:task": self.identity()}
         for other in trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            # Not one that took its values from another: workers may finish in any order.
+            if "gennas:duplicate_of" in other.user_attrs:
+                continue
             if wanted.items() <= other.user_attrs.items():
                 return other
         return None

@@ -116,15 +116,27 @@ def share(
     objective: GenNASObjective,
     sampler: BaseSampler,
 ) -> optuna.Study:
-    """The study of that name; whoever comes first makes it."""
-    return optuna.create_study(
-        storage=storage,
-        study_name=name,
-        directions=objective.directions,
-        sampler=sampler,
-        pruner=optuna.pruners.NopPruner(),
-        load_if_exists=True,
-    )
+    """The study of that name; whoever comes first makes it.
+
+    Raises:
+        InvalidValueError: what is in the storage cannot be read.
+    """
+    try:
+        return optuna.create_study(
+            storage=storage,
+            study_name=name,
+            directions=objective.directions,
+            sampler=sampler,
+            pruner=optuna.pruners.NopPruner(),
+            load_if_exists=True,
+        )
+    except GenNASError:
+        raise
+    except Exception as error:  # whatever a driver raises, or a damaged file makes Optuna raise
+        reason = _check.shorten(f"{type(error).__name__}: {error}", 200)
+        raise InvalidValueError(
+            f"study {_check.shorten(name)} cannot be opened: {reason}"
+        ) from error
 
 
 def found_in(objective: GenNASObjective, study: optuna.Study) -> list[Found]:

@@ -142,12 +142,12 @@ def test_a_search_in_a_storage_goes_on(run, tmp_path: Path) -> None:
     import optuna
 
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    args = ["search", "nasbench201", "--trials", "2", "--steps", "1", "--storage", url]
-    for _ in range(2):
-        status, _, err = run(*args, "--study-name", "mine")
+    args = ["search", "nasbench201", "--steps", "1", "--storage", url, "--study-name", "mine"]
+    for trials, expected in ((2, 2), (4, 4), (4, 4)):  # that the study is to have
+        status, _, err = run(*args, "--trials", str(trials))
         assert status == 0, err
-    study = optuna.load_study(study_name="mine", storage=url)
-    assert len(study.trials) == 4
+        study = optuna.load_study(study_name="mine", storage=url)
+        assert len(study.trials) == expected
 
 
 def bad_calls() -> list[tuple[list[str], str]]:
