@@ -12,6 +12,7 @@ import pytest
 import torch
 from optuna.trial import FixedTrial, TrialState, create_trial
 from torch import nn
+from worker_helpers import Scripted, join, scripted
 
 from gennas_optuna import GenNASObjective, Scale, cli, get_space, search
 from gennas_optuna.constraints import constraints_func, constraints_of, feasible, set_constraints
@@ -22,7 +23,6 @@ from gennas_optuna.plots_pareto import pareto_front, plot_pareto
 from gennas_optuna.settings import Preset
 from gennas_optuna.taps import StagedModel, TapInfo
 from gennas_optuna.workers import work
-from worker_helpers import Scripted, join, scripted
 
 SPACE = get_space("nasbench201")
 TINY = Preset("tiny", steps=2, scale=Scale(width=4, depth=1))
@@ -252,9 +252,7 @@ class TestFront:
         points = [(3.0, 1.0), (1.0, 4.0), (2.0, 2.0), (2.5, 2.5), (3.0, 3.0), (math.inf, 0.5)]
         study = self.study(points)
         better = [
-            p
-            for p in points
-            if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)
+            p for p in points if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)
         ]
         assert [tuple(t.values) for t in pareto_front(study)] == sorted(better)
 
