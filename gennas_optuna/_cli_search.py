@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 import optuna
+from optuna.storages import BaseStorage
 
+from gennas_optuna import _check
 from gennas_optuna import _cli_pareto as pareto
 from gennas_optuna import _cli_report as report
-from gennas_optuna._check import shorten
 from gennas_optuna._cli_options import (
     ScoreCache,
     chosen_space,
@@ -30,7 +31,7 @@ from gennas_optuna.objective import GenNASObjective
 from gennas_optuna.samplers import SAMPLERS, make_sampler
 from gennas_optuna.search import ERROR, Found, search
 from gennas_optuna.spaces import Architecture
-from gennas_optuna.storage import open_storage
+from gennas_optuna.storage import opened_storage
 from gennas_optuna.workers import found_in, own_seed, share, work
 
 COMMAND = "gennas:command"
@@ -104,11 +105,13 @@ def search_command(
     if storage is None:
         study = _alone(objective, options)
         found = _search_alone(objective, study, options)
-    else:
-        name = study_name or f"gennas-{objective.space.name}"
-        study = _together(objective, options, storage, name)
+        _show(objective, study, found, tables, top, figure, options)
+        return
+    name = study_name or f"gennas-{objective.space.name}"
+    with opened_storage(storage) as place:
+        study = _together(objective, options, place, name)
         found = _search_together(objective, study, options, storage)
-    _show(objective, study, found, tables, top, figure, options)
+        _show(objective, study, found, tables, top, figure, options)
 
 
 @click.command(name="worker")
@@ -120,8 +123,9 @@ def worker_command(storage: str, study_name: str, workers: int) -> None:
 
     The same as to give the command of `gennas search` that made it once more, without its report.
     """
-    objective, study, options = _join(storage, study_name)
-    _search_together(objective, study, {**options, "workers": workers}, storage)
+    with opened_storage(storage) as place:
+        objective, study, options = _join(place, study_name)
+        _search_together(objective, study, {**options, "workers": workers}, storage)
     click.echo(f"{study_name}: {options['trials']} trials are finished", err=True)
 
 
@@ -129,7 +133,7 @@ def _objective(options: Mapping[str, Any]) -> GenNASObjective:
     names = [name.strip() for name in options["objectives"].split(",")]
     if names[0] != "loss" or len(set(names)) < len(names):
         raise InvalidValueError(
-            f"--objectives {shorten(options['objectives'])}: give loss first, and each once"
+            f"--objectives {_check.shorten(options['objectives'])}: give loss first, and each once"
         )
     space = chosen_space(options["space"], options["form"])
     limits = {name: options[f"max_{name}"] for name in MEASURES}
@@ -144,7 +148,7 @@ def _objective(options: Mapping[str, Any]) -> GenNASObjective:
 def _sampler(
     objective: GenNASObjective, options: Mapping[str, Any], seed: int
 ) -> optuna.samplers.BaseSampler:
-    several = bool(objective.extra_objectives)
+    several, seed = bool(objective.extra_objectives), seed % 2**32  # NumPy takes no more
     name, population = options["sampler"], options["population"]
     if name is None:
         name = "nsga2" if several else "evolution"
@@ -156,7 +160,7 @@ def _sampler(
         raise InvalidValueError(f"--sampler {name} has one objective; give nsga2, tpe or random")
     if name not in SAMPLERS:
         allowed = ", ".join((*SAMPLERS, "nsga2"))
-        raise InvalidValueError(f"--sampler {shorten(name)}: choose one of {allowed}")
+        raise InvalidValueError(f"--sampler {_check.shorten(name)}: choose one of {allowed}")
     return make_sampler(name, objective.space, seed=seed, population=population)
 
 
@@ -194,7 +198,7 @@ def _search_alone(
 
 
 def _together(
-    objective: GenNASObjective, options: Mapping[str, Any], storage: str, name: str
+    objective: GenNASObjective, options: Mapping[str, Any], storage: BaseStorage, name: str
 ) -> optuna.Study:
     seed = options["seed"]
     # The evolution draws by the trial's number: workers with one seed do not repeat each other.
@@ -202,24 +206,23 @@ def _together(
         options["sampler"] is None and not objective.extra_objectives
     )
     sampler = _sampler(objective, options, seed if by_number else own_seed(seed, name))
-    study = share(open_storage(storage), name, objective, sampler)
+    study = share(storage, name, objective, sampler)
     if COMMAND not in study.user_attrs:
         kept = ("space", "form", *_SHARED, *_SCORING)
         study.set_user_attr(COMMAND, {key: options[key] for key in kept})
     return study
 
 
-def _join(storage: str, name: str) -> tuple[GenNASObjective, optuna.Study, dict[str, Any]]:
+def _join(storage: BaseStorage, name: str) -> tuple[GenNASObjective, optuna.Study, dict[str, Any]]:
     """What a worker needs, from the study itself."""
-    place = open_storage(storage)
-    names = optuna.get_all_study_names(place)
+    names = optuna.get_all_study_names(storage)
     attributes: dict[str, Any] = {}
     if name in names:
-        attributes = optuna.load_study(study_name=name, storage=place).user_attrs
+        attributes = optuna.load_study(study_name=name, storage=storage).user_attrs
     if COMMAND not in attributes:
         raise InvalidValueError(
-            f"no study {shorten(name)} of `gennas search` is in the storage; there are "
-            f"{', '.join(map(shorten, names[:10])) or 'none'}"
+            f"no study {_check.shorten(name)} of `gennas search` is in the storage; there are "
+            f"{', '.join(map(_check.shorten, names[:10])) or 'none'}"
         )
     options = {**attributes[COMMAND], "cache": None, "workers": 1}
     objective = _objective(options)
@@ -230,8 +233,9 @@ def _help(storage: str, name: str) -> None:
     """What another process of this machine does."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        objective, study, options = _join(storage, name)
-        work(objective, study, n_trials=options["trials"])
+        with opened_storage(storage) as place:
+            objective, study, options = _join(place, name)
+            work(objective, study, n_trials=options["trials"])
     except GenNASError as error:
         click.echo(f"gennas: a worker stopped: {error}", err=True)
     except KeyboardInterrupt:
@@ -255,12 +259,13 @@ def _helpers(count: int, storage: str, name: str) -> Any:
 def _search_together(
     objective: GenNASObjective, study: optuna.Study, options: Mapping[str, Any], storage: str
 ) -> list[Found]:
+    helpers = _check.whole(options["workers"], "workers", low=1, high=1024) - 1
     cache = ScoreCache(options["cache"], objective.evaluator, objective.space)
     with ExitStack() as stack:
         progress = stack.enter_context(
             report.Progress(options["trials"], f"searching {objective.space.name}")
         )
-        stack.enter_context(_helpers(options["workers"] - 1, storage, study.study_name))
+        stack.enter_context(_helpers(helpers, storage, study.study_name))
         work(
             objective,
             study,

@@ -158,7 +158,7 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.empty(1, device=device).item()  # the meta device has no values
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InvalidValueError(

@@ -65,7 +65,7 @@ def put_back(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Fail a running trial and queue its parameters again; false if another did it first."""
     try:
         study.tell(trial.number, state=TrialState.FAIL)
-    except (ValueError, RuntimeError):  # UpdateFinishedTrialError is a RuntimeError
+    except (ValueError, RuntimeError):  # it is finished already
         return False
     retry(study, trial)
     return True

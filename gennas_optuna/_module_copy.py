@@ -56,8 +56,10 @@ def private_copy(module: nn.Module) -> nn.Module:
 def redraw(model: nn.Module) -> tuple[str, ...]:
     """Draw the parameters anew, each module by its own method, from the global generator.
 
-    First every ``reset_parameters()`` (PyTorch's layers) or ``_reset_parameters()`` (attention),
-    then what ``_init_weights(module)`` of the model does on top (``transformers``, ``timm``).
+    First what ``_init_weights(module)`` of the model does (``transformers``, ``timm``), for
+    parameters that are not in a layer; then every ``reset_parameters()`` (PyTorch's layers) or
+    ``_reset_parameters()`` (attention). So layers start by one rule in all modules, that of the
+    search spaces; libraries differ in theirs, and the loss would tell libraries apart.
 
     Returns:
         The names of the parameters that no method draws; they keep their values.
@@ -65,15 +67,15 @@ def redraw(model: nn.Module) -> tuple[str, ...]:
     before = _state(model)
     with torch.no_grad():
         for part in model.modules():
+            method = _method(part, "_init_weights", 1)
+            if method is not None:
+                _run(part, "_init_weights", partial(part.apply, method))
+        for part in model.modules():
             for name in ("reset_parameters", "_reset_parameters"):
                 method = _method(part, name, 0)
                 if method is not None:
                     _run(part, name, method)
                     break
-        for part in model.modules():
-            method = _method(part, "_init_weights", 1)
-            if method is not None:
-                _run(part, "_init_weights", partial(part.apply, method))
     after = _state(model)
     return tuple(name for name, state in after.items() if before[name] == state)
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import TrialState
@@ -80,7 +79,7 @@ class PatientStorage(BaseStorage, BaseHeartbeat):
             tries += 1
             try:
                 return self.storage.set_trial_state_values(trial_id, state, values)
-            except UpdateFinishedTrialError:
+            except RuntimeError:  # newer: UpdateFinishedTrialError
                 trial = self.storage.get_trial(trial_id)
                 mine = trial.values == (None if values is None else list(values))
                 if tries > 1 and trial.state == state and mine:

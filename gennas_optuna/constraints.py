@@ -33,6 +33,8 @@ def check_constraints(constraints: Mapping[str, float] | None) -> dict[str, floa
 def set_constraints(trial: BaseTrial, excess: Mapping[str, float]) -> None:
     """Tell the study how far a trial is above its limits; zero and less is within them.
 
+    Samplers add up what is above zero, so give shares of the limits: all weigh the same then.
+
     With Optuna 5 by ``Trial.set_constraint``. Before, a sampler calls a function to ask: give it
     :func:`constraints_func`.
     """
@@ -56,6 +58,11 @@ def constraints_func(trial: FrozenTrial) -> Sequence[float]:
     return tuple(constraints_of(trial).values())
 
 
+def violation(trial: FrozenTrial) -> float:
+    """By how much a trial is beyond its limits, in all; 0 if it is within."""
+    return sum(max(0.0, value) for value in constraints_of(trial).values())
+
+
 def feasible(trial: FrozenTrial) -> bool:
     """Whether a trial is within all its limits."""
-    return all(value <= 0 for value in constraints_of(trial).values())
+    return violation(trial) == 0

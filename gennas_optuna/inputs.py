@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -31,6 +31,7 @@ Images = npt.NDArray[np.uint8]
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 _MAX_PIXELS = 10**8
 _MIN_SIDE = 8
+_MAX_FILES = 2_000_000
 
 
 def load_images(
@@ -187,7 +188,8 @@ def _read_npz(path: Path) -> Images:
         if size > LIMIT:
             raise DataFileError(f"{_name(path)} decompresses to more than {LIMIT} bytes")
         with np.load(content, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            members = {name: file[name] for name in file.files}
+            arrays = {k: v for k, v in members.items() if isinstance(v, np.ndarray)}
     except GenNASError:
         raise
     except Exception as error:  # NumPy raises many kinds on a broken archive
@@ -220,7 +222,7 @@ def _read_folder(path: Path, count: int, generator: torch.Generator) -> list[Ima
     """Just as many images as will be used, of those that can be read."""
     from PIL import Image  # noqa: PLC0415 - slow to import
 
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+    files = sorted(_image_files(path))
     if not files:
         raise DataFileError(f"{_name(path)}: no images in it (looked for {', '.join(_SUFFIXES)})")
     images: list[Images] = []
@@ -236,6 +238,19 @@ def _read_folder(path: Path, count: int, generator: torch.Generator) -> list[Ima
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DataFileError(f"{_name(files[i])}: cannot be read: {_one_line(error)}") from None
     return images
+
+
+def _image_files(folder: Path) -> Iterator[Path]:
+    """Those below a folder that have an image's suffix; what may not be listed is left out."""
+    seen = 0
+    for parent, _, names in os.walk(folder):
+        seen += len(names) + 1
+        if seen > _MAX_FILES:
+            raise DataFileError(f"{_name(folder)}: more than {_MAX_FILES:,} files in it")
+        for name in names:
+            file = Path(parent, name)
+            if file.suffix.lower() in _SUFFIXES and file.is_file():
+                yield file
 
 
 def _check_sides(height: int, width: int, path: Path) -> None:

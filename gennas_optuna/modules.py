@@ -71,8 +71,9 @@ def score(
         preset: how long and how it is read, see :class:`GenNASEvaluator`; sizes and initial
             weights are the module's own.
         steps: optimiser steps, if not the preset's.
-        init: ``"redraw"``: weights are drawn anew from ``seed`` by the module's own methods
-            (``reset_parameters``, ``_init_weights``), so that the score is the architecture's.
+        init: ``"redraw"``: weights are drawn anew from ``seed``, layers by PyTorch's own rule
+            (``reset_parameters``), other parameters by the model's (``_init_weights``), so that
+            the score is the architecture's.
             ``"as_given"``: the copy starts from the module's weights.
         inputs: see :func:`gennas_optuna.inputs.load_images`.
         batch_first: whether sequences are (N, L, D). By default they are, unless a part of the

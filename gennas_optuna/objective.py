@@ -176,7 +176,7 @@ class GenNASObjective:
     def admit(self, trial: BaseTrial, arch: Architecture) -> bool:
         """Set the trial's constraints; whether the architecture is within all of them."""
         excess = {
-            name: self.measure(arch, name) - limit for name, limit in self.constraints.items()
+            name: self.measure(arch, name) / limit - 1 for name, limit in self.constraints.items()
         }
         set_constraints(trial, excess)
         return all(value <= 0 for value in excess.values())

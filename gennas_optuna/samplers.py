@@ -15,6 +15,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from gennas_optuna import _check
+from gennas_optuna.constraints import violation
 from gennas_optuna.errors import InvalidValueError, MissingFileError
 from gennas_optuna.seeding import numpy_generator
 from gennas_optuna.spaces._base import draw, mutate_params
@@ -44,7 +45,8 @@ class RegularizedEvolutionSampler(BaseSampler):
 
     The first ``population_size`` trials are random. After that the population is the last
     ``population_size`` finished trials, the oldest falling out; ``tournament_size`` of them are
-    drawn, and a mutation of the best of those is tried next.
+    drawn, and a mutation of the best of those is tried next. A trial within all constraints is
+    better than one beyond them, and of two beyond them the one that is less so.
 
     What a trial gets depends on ``seed``, its number and the finished trials alone, so a study
     that is resumed goes on as if it had not stopped.
@@ -138,7 +140,7 @@ class RegularizedEvolutionSampler(BaseSampler):
 
 def _best(trials: Sequence[FrozenTrial], direction: StudyDirection) -> FrozenTrial:
     sign = 1 if direction == StudyDirection.MINIMIZE else -1
-    return min(trials, key=lambda trial: sign * (trial.value or 0.0))
+    return min(trials, key=lambda trial: (violation(trial), sign * (trial.value or 0.0)))
 
 
 SAMPLERS = ("tpe", "evolution", "random", "cmaes")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import optuna
+import sqlalchemy
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 
 from gennas_optuna import _check
@@ -74,6 +77,17 @@ def open_storage(
         ) from error
 
 
+@contextmanager
+def opened_storage(url: str | None) -> Iterator[BaseStorage]:
+    """:func:`open_storage`, with the connections closed at the end."""
+    storage = open_storage(url)
+    try:
+        yield storage
+    finally:
+        if isinstance(storage, PatientStorage):
+            storage.close()
+
+
 def _open(url: str, heartbeat: int, grace: int) -> BaseStorage:
     scheme = url.partition(":")[0].lower() if "://" in url or url.startswith("journal:") else ""
     if scheme == "journal":
@@ -108,11 +122,28 @@ def _server(url: str, heartbeat: int, grace: int) -> RDBStorage:
         "heartbeat_interval": heartbeat,
         "grace_period": grace,
     }
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _alone(url):
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if hasattr(optuna.storages, "RetryHeartbeatStaleTrialCallback"):  # Optuna 4.9 and later
             return RDBStorage(url, heartbeat_stale_trial_callback=retry, **options)  # type: ignore[arg-type]
         return RDBStorage(url, failed_trial_callback=retry, **options)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _alone(url: str) -> Iterator[None]:
+    """One process at a time: two that make the tables at once make each other fail."""
+    engine = sqlalchemy.create_engine(url)
+    locks = {
+        "postgresql": "SELECT pg_advisory_lock(2108018991)",
+        "mysql": "SELECT GET_LOCK('gennas', 60)",
+    }
+    try:
+        with engine.connect() as connection:
+            if engine.dialect.name in locks:
+                connection.execute(sqlalchemy.text(locks[engine.dialect.name]))
+            yield
+    finally:
+        engine.dispose()  # the connection's end releases the lock
 
 
 def _proxy(url: str) -> BaseStorage:

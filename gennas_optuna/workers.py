@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -166,13 +164,16 @@ def _run_one(
         # Optuna reminds that someone has to take care of the heartbeats.
         warnings.filterwarnings("ignore", message="Heartbeat of storage")
         trial = study.ask()
-    with suppress(UpdateFinishedTrialError):  # it was taken for lost and put back by another
+    try:
         trial.set_user_attr(WORKER, this_worker())
         with SignsOfLife(study, trial):
             if _is_surplus(study, trial, n_trials):
                 study.tell(trial, state=TrialState.PRUNED)
             else:
                 _evaluate(objective, study, trial, on_trial)
+    except RuntimeError:  # what Optuna raises where a trial that is finished is changed
+        if not _is_taken(study, trial):
+            raise
 
 
 def _evaluate(
@@ -190,15 +191,19 @@ def _evaluate(
                 on_trial(arch, score)
             values = objective.finish(trial, arch, score)
         study.tell(trial, values, skip_if_finished=True)
-    except UpdateFinishedTrialError:
-        raise
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
     except (KeyboardInterrupt, GenNASError):
         study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         raise
     except Exception as error:  # whatever a space or PyTorch raises
-        fail(study, trial, error)
+        if not _is_taken(study, trial):
+            fail(study, trial, error)
+
+
+def _is_taken(study: optuna.Study, trial: Trial) -> bool:
+    """Whether a trial that was running was taken for lost, and put back by another worker."""
+    return study._storage.get_trial(trial._trial_id).state.is_finished()
 
 
 def _is_surplus(study: optuna.Study, trial: Trial, n_trials: int) -> bool:

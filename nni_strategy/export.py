@@ -57,6 +57,7 @@ def command(
     many cannot be told, is said on standard error.
     """
     records = read_records(find_database(experiment, experiment_dir))
+    task = _best_task(records) if best_task is not None else None
     if out is not None:
         form = out.suffix.removeprefix(".")
         if form not in ("csv", "json"):
@@ -72,8 +73,8 @@ def command(
         f"put right: {mispaired}; not certain: {sum(not r.certain for r in records)}",
         err=True,
     )
-    if best_task is not None:
-        _best_task(records).save(best_task)
+    if best_task is not None and task is not None:
+        task.save(best_task)
 
 
 def as_json(records: Sequence[Record]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from optuna.distributions import (
@@ -97,7 +98,7 @@ def _to_nni(name: str, dist: BaseDistribution) -> dict[str, Any]:
     count = round((high - low) / step) + 1
     if count > _MOST_CHOICES:
         raise InvalidValueError(f"parameter {name!r}: NNI has no form for {dist}")
-    return {"_type": "choice", "_value": [low + i * step for i in range(count)]}
+    return {"_type": "choice", "_value": [_on_grid(low, i, step) for i in range(count)]}
 
 
 def _from_nni(name: str, spec: Any) -> BaseDistribution:
@@ -126,12 +127,10 @@ def _from_nni(name: str, spec: Any) -> BaseDistribution:
         return IntDistribution(int(low), int(high), log=True)
     if step <= 0 or _up(low / step) > -_up(-high / step):
         raise _wrong(name, spec, "no multiple of the step is in the range")
-    first = low if _is_whole(low / step) else _up(low / step) * step
-    last = high if _is_whole(high / step) else -_up(-high / step) * step
+    first, last = _on_grid(0, _up(low / step), step), _on_grid(0, -_up(-high / step), step)
     if type(first) is type(last) is type(step) is int:
         return IntDistribution(first, last, step=step)
-    # Optuna wants the range to be whole steps to the last digit: 3 * 0.1 is not 0.3.
-    return FloatDistribution(float(f"{first:.12g}"), float(f"{last:.12g}"), step=step)
+    return FloatDistribution(first, last, step=step)
 
 
 def _kind_and_values(name: str, spec: Any) -> tuple[str, list[Any]]:
@@ -158,10 +157,9 @@ def _read(name: str, value: Any, dist: BaseDistribution) -> Any:
     elif isinstance(dist, (IntDistribution, FloatDistribution)) and _kind(value) is float:
         number = float(value)
         if dist.step is not None and math.isfinite(number):
-            number = dist.low + dist.step * round((number - dist.low) / dist.step)
+            number = _on_grid(dist.low, round((number - dist.low) / dist.step), dist.step)
             if not math.isclose(number, value, rel_tol=_ROUNDING, abs_tol=_ROUNDING):
                 number = math.nan
-            number = min(number, dist.high) if math.isclose(number, dist.high) else number
         if dist.low <= number <= dist.high:
             return int(number) if isinstance(dist, IntDistribution) else number
     raise InvalidValueError(f"parameter {name}={shorten(value)} is not in {dist}")
@@ -174,6 +172,12 @@ def _kind(value: Any) -> type:
 
 def _is_whole(number: float) -> bool:
     return math.isclose(number, round(number), abs_tol=_ROUNDING)
+
+
+def _on_grid(low: float, number: int, step: float) -> float:
+    """``low + number * step`` as people write it: 0.3, not 0.30000000000000004."""
+    value = Decimal(str(low)) + number * Decimal(str(step))
+    return int(value) if type(low) is type(step) is int else float(value)
 
 
 def _up(number: float) -> int:

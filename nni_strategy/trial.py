@@ -7,6 +7,7 @@ final result names the parameters that it belongs to, since NNI may file it unde
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -87,8 +88,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command.
 
     What is wrong with the options or the parameters is the same for all trials. It is reported
-    in place of a result, so that a tuner stops the experiment instead of going on failing.
+    in place of a result, so that our tuner stops the experiment instead of going on failing.
+    NNI's tuners would hang without a number, so there is one: the worst.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
         command.main(arguments, standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -99,7 +102,8 @@ def main(arguments: list[str] | None = None) -> None:
         if not _alone():
             if nni.get_current_parameter() is None:
                 nni.get_next_parameter()
-            nni.report_final_result({ERROR: message})
+            worst = -math.inf if "task" in arguments else math.inf
+            nni.report_final_result({"default": worst, ERROR: message})
         print(message, file=sys.stderr)
         sys.exit(2)
 

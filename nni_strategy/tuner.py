@@ -19,8 +19,9 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from nni.runtime.msg_dispatcher_base import MsgDispatcherBase
 from nni.tuner import Tuner
 from nni.utils import ClassArgsValidator
 
@@ -158,14 +159,28 @@ class OptunaTuner(Tuner):  # type: ignore[misc]
         with self._lock:
             try:
                 return action()
-            except GenNASError as error:
+            except Exception as error:
                 if not _DISPATCHED:
                     raise
-                message = f"OptunaTuner: error: {error}"
-                _logger.error(message)
-                logging.shutdown()
-                print(message, file=sys.stderr, flush=True)
-                os._exit(1)
+                if not isinstance(error, GenNASError):
+                    _logger.exception("OptunaTuner:")
+                _give_up(f"OptunaTuner: error: {error}")
+
+
+def _give_up(message: str) -> NoReturn:
+    """End the dispatcher, and have the manager end the experiment."""
+    _logger.error(message)
+    print(message, file=sys.stderr, flush=True)
+    # The manager waits half a minute for a dispatcher that has gone, but not if it is told. NNI
+    # gives tuners no way to tell it, so look for the dispatcher that has called.
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if isinstance(dispatcher := frame.f_locals.get("self"), MsgDispatcherBase):
+            dispatcher.report_error(message)
+            break
+    logging.shutdown()
+    os._exit(1)
 
 
 class OptunaTunerArguments(ClassArgsValidator):  # type: ignore[misc]

@@ -16,6 +16,7 @@ from plain_modules import Failing, Language, Shared, Squeeze, Stages, Tokens
 from torch import nn
 
 from gennas_optuna import GenNASError, GenNASEvaluator, get_task, score
+from gennas_optuna._module_copy import redraw
 from gennas_optuna._module_taps import ModuleTaps
 from gennas_optuna._tap_finder import trace
 from gennas_optuna.regression import fit, make_heads
@@ -424,3 +425,24 @@ def test_what_a_callback_raises_comes_out_as_it_is() -> None:
 
     with pytest.raises(RuntimeError, match=r"^mine$"):
         quick(Stages(), on_eval=stop)
+
+
+def test_layers_start_by_pytorchs_rule_and_other_parameters_by_the_models() -> None:
+    class Own(Stages):
+        def __init__(self) -> None:
+            super().__init__()
+            self.position = nn.Parameter(torch.randn(4, 1, 1))
+
+        def _init_weights(self, part: nn.Module) -> None:
+            if isinstance(part, nn.Conv2d):
+                nn.init.constant_(part.weight, 5.0)
+            elif isinstance(part, Own):
+                nn.init.constant_(part.position, 5.0)
+
+    model = Own()
+    assert redraw(model) == ()
+    assert (model.position == 5).all()
+    weight = model.a[0].weight.detach()
+    bound = 1 / math.sqrt(27)  # PyTorch's default: uniform in +-1/sqrt(fan-in)
+    assert float(weight.abs().max()) <= bound
+    assert float(weight.std()) == pytest.approx(bound / math.sqrt(3), rel=0.2)

@@ -20,6 +20,7 @@ from gennas_optuna.errors import GenNASError, InvalidValueError
 from gennas_optuna.latency import latency
 from gennas_optuna.memory import peak_memory
 from gennas_optuna.plots_pareto import pareto_front, plot_pareto
+from gennas_optuna.samplers import make_sampler
 from gennas_optuna.settings import Preset
 from gennas_optuna.taps import StagedModel, TapInfo
 from gennas_optuna.workers import work
@@ -161,10 +162,10 @@ class TestConstraints:
         assert objective.evaluator.seen == [SPACE.parse(SMALL).key]
         assert small.state == large.state == TrialState.COMPLETE
         assert (small.value, large.value) == (-72_528, math.inf)
-        assert constraints_of(small) == {"params": 72_528 - 1e6}
+        assert constraints_of(small) == {"params": 72_528 / 1e6 - 1}
         skeleton = SPACE.skeleton(SPACE.parse(LARGE))
         count = sum(p.numel() for p in skeleton.parameters())
-        assert constraints_of(large) == {"params": count - 1e6}
+        assert constraints_of(large) == {"params": count / 1e6 - 1}
         assert feasible(small)
         assert not feasible(large)
         assert study.best_trial.number == 0
@@ -194,7 +195,9 @@ class TestConstraints:
         assert math.isinf(values[0][1][0])
 
     @pytest.mark.slow
-    @pytest.mark.parametrize(("name", "several"), [("nsga2", True), ("tpe", False)])
+    @pytest.mark.parametrize(
+        ("name", "several"), [("nsga2", True), ("tpe", False), ("evolution", False)]
+    )
     def test_samplers_learn_to_stay_within_limits(self, name: str, several: bool) -> None:
         """The second half of a search has more architectures within them than random ones do."""
         extra = ("flops",) if several else ()
@@ -202,7 +205,7 @@ class TestConstraints:
         sampler = (
             optuna.samplers.NSGAIISampler(population_size=10, seed=0)
             if name == "nsga2"
-            else optuna.samplers.TPESampler(seed=0)
+            else make_sampler(name, SPACE, seed=0, population=10)
         )
         study = optuna.create_study(directions=objective.directions, sampler=sampler)
         search(objective, study, n_trials=60)

