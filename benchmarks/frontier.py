@@ -15,6 +15,7 @@ import multiprocessing
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -93,7 +94,7 @@ def peak_memory(method: str, task: str, seed: int, arch: Architecture) -> float:
 def _runs(task: str, seed: int) -> dict[str, Method]:
     runs: dict[str, Method] = {"plain loop": plain(task, seed)}
     for name, evaluator in methods(task, seed).items():
-        runs[name] = lambda arch, evaluator=evaluator: evaluator.evaluate(arch, reuse=False)  # type: ignore[misc]
+        runs[name] = partial(evaluator.evaluate, reuse=False)
     return runs
 
 

@@ -29,71 +29,83 @@ def space_options(command: Command) -> Command:
     return command
 
 
-def scoring_options(command: Command) -> Command:
-    """How architectures are scored, on how many processes, and what is printed."""
-    for option in reversed(
-        (
-            click.option(
-                "--task",
-                default="default",
-                metavar="TASK",
-                help="Proxy task: 'default', a name, or FILE (FILE#NAME for one of several).",
-            ),
-            click.option(
-                "--preset",
-                default="paper",
-                show_default=True,
-                help=f"How to train: {', '.join(PRESETS)}.",
-            ),
-            click.option(
-                "--steps", type=click.IntRange(min=1), help="Training steps, if not the preset's."
-            ),
-            click.option(
-                "--inputs",
-                default="photos",
-                show_default=True,
-                metavar="INPUTS",
-                help="Unlabelled images: 'photos', 'noise', a folder, CIFAR's, an .npz file.",
-            ),
-            click.option(
-                "--seed",
-                type=click.IntRange(min=0),
-                default=0,
-                show_default=True,
-                help="Of everything that is drawn.",
-            ),
-            click.option(
-                "--device",
-                default="auto",
-                show_default=True,
-                help="A PyTorch device; 'auto': a GPU if there is one.",
-            ),
-            click.option(
-                "--threads",
-                type=click.IntRange(min=1),
-                default=1,
-                show_default=True,
-                help="PyTorch threads per worker.",
-            ),
-            click.option(
-                "--workers",
-                type=click.IntRange(min=1),
-                default=1,
-                show_default=True,
-                help="Processes; results do not depend on it.",
-            ),
-            click.option(
-                "--cache",
-                type=click.Path(path_type=Path, dir_okay=False),
-                help="File of finished scores: read first, then added to.",
-            ),
-            click.option(
-                "--json", "as_json", is_flag=True, help="One JSON document on standard output."
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+TASK_OPTION = click.option(
+    "--task",
+    default="default",
+    metavar="TASK",
+    help="Proxy task: 'default', a name, or FILE (FILE#NAME for one of several).",
+)
+
+TRAINING_OPTIONS = (
+    click.option(
+        "--preset",
+        default="paper",
+        show_default=True,
+        help=f"How to train: {', '.join(PRESETS)}.",
+    ),
+    click.option(
+        "--steps", type=click.IntRange(min=1), help="Training steps, if not the preset's."
+    ),
+    click.option(
+        "--inputs",
+        default="photos",
+        show_default=True,
+        metavar="INPUTS",
+        help="Unlabelled images: 'photos', 'noise', a folder, CIFAR's, an .npz file.",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Of everything that is drawn.",
+    ),
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        help="A PyTorch device; 'auto': a GPU if there is one.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="PyTorch threads per worker.",
+    ),
+)
+"""How architectures are trained, on any task."""
+
+_RUN_OPTIONS = (
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Processes; results do not depend on it.",
+    ),
+    click.option(
+        "--cache",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="File of finished scores: read first, then added to.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output."),
+)
+
+
+def with_options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """A decorator that adds them to a command, listed in this order."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+scoring_options = with_options(TASK_OPTION, *TRAINING_OPTIONS, *_RUN_OPTIONS)
+"""How architectures are scored, on how many processes, and what is printed."""
 
 
 def chosen_space(name: str, form: str | None) -> SearchSpace:

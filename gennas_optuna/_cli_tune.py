@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from gennas_optuna._cli_options import TRAINING_OPTIONS, with_options
 from gennas_optuna._files import write_text
 from gennas_optuna._task_bound import STATISTICS
 from gennas_optuna._task_result import (
@@ -73,12 +74,7 @@ _COUNT = click.IntRange(min=1)
 @click.option("--storage", help="sqlite:///FILE, FILE.journal or any Optuna URL; goes on there.")
 @click.option("--study-name", metavar="NAME", help="Of the study in the storage. [the space]")
 @click.option("--take-over", is_flag=True, help="Run again what other machines left running.")
-@click.option("--preset", default="paper", show_default=True, help="How to train.")
-@click.option("--steps", type=_COUNT, help="Training steps, if not the preset's.")
-@click.option("--inputs", default="photos", show_default=True, help="Unlabelled images.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--device", default="auto", show_default=True, help="A PyTorch device.")
-@click.option("--threads", type=_COUNT, default=1, help="PyTorch threads per worker. [1]")
+@with_options(*TRAINING_OPTIONS)
 @click.option("--workers", type=_COUNT, default=1, help="Processes; no effect on results. [1]")
 @click.option(
     "--cache",

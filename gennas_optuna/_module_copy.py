@@ -119,13 +119,6 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out; PyTorch's CPU allocator says so in a plain ``RuntimeError``."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and "not enough memory" in str(error)
-
-
 def check_module(value: Any) -> None:
     """An ``nn.Module`` that Python code runs."""
     _check.instance(value, "model", nn.Module)

@@ -18,14 +18,13 @@ from gennas_optuna._evaluator import Score, intra_op_threads
 from gennas_optuna._module_copy import (
     check_module,
     one_line,
-    out_of_memory,
     private_copy,
     redraw,
     seeded_globals,
 )
 from gennas_optuna._module_taps import ModuleTaps
 from gennas_optuna.cost import count_cost
-from gennas_optuna.errors import GenNASError, InvalidValueError
+from gennas_optuna.errors import GenNASError, InvalidValueError, out_of_memory
 from gennas_optuna.presets import get_task
 from gennas_optuna.regression import OnEval, Trace, fit, make_heads
 from gennas_optuna.seeding import derive_seed, torch_generator

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from gennas_optuna import _tap_finder
-from gennas_optuna._module_copy import one_line, out_of_memory
+from gennas_optuna._module_copy import one_line
 from gennas_optuna._tap_finder import BATCH, hooked
 from gennas_optuna._tap_maps import Axes, Call, Reading, image_maps, sequence_maps
-from gennas_optuna.errors import GenNASError, InvalidValueError
+from gennas_optuna.errors import GenNASError, InvalidValueError, out_of_memory
 from gennas_optuna.taps import StagedModel
 
 Shape = tuple[int, ...]

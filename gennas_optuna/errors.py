@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+import torch
+
 
 class GenNASError(Exception):
     """Base of every error this package raises on purpose. The message is one clear line."""
@@ -36,3 +38,10 @@ class DataFileError(GenNASError, ValueError):
 
 class MissingFileError(GenNASError, FileNotFoundError):
     """A file or an optional package that is needed is not there."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; PyTorch's CPU allocator says so in a plain ``RuntimeError``."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "not enough memory" in str(error)

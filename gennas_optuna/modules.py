@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import optuna
 import torch
-from optuna.trial import BaseTrial, Trial
+from optuna.trial import BaseTrial
 from torch import nn
 
 from gennas_optuna import _check
-from gennas_optuna._module_copy import out_of_memory, seeded_globals
+from gennas_optuna._module_copy import seeded_globals
 from gennas_optuna._module_score import ModuleScore, describe
+from gennas_optuna._trial import pruned_without_memory, reporter
 from gennas_optuna.errors import GenNASError, InvalidValueError
 from gennas_optuna.evaluator import GenNASEvaluator
 from gennas_optuna.objective import EXTRA_OBJECTIVES
@@ -173,14 +173,12 @@ class ModuleObjective:
         evaluator = self.evaluator
         with seeded_globals(derive_seed(evaluator.seed, "build"), evaluator.device):
             model = self.build_model(trial)
+        report = reporter(trial, several=bool(self.extra_objectives))
         try:
-            result = evaluator.evaluate(model, self._reporter(trial), **self.settings)
+            with pruned_without_memory():
+                result = evaluator.evaluate(model, report, **self.settings)
         except GenNASError as error:
             trial.set_user_attr("gennas:error", str(error))
-            raise
-        except (MemoryError, RuntimeError) as error:
-            if out_of_memory(error):
-                raise optuna.TrialPruned(f"out of memory: {error}") from error
             raise
         trial.set_user_attr("gennas:taps", [describe(tap) for tap in result.taps])
         trial.set_user_attr("gennas:params", result.params)
@@ -188,17 +186,6 @@ class ModuleObjective:
         trial.set_user_attr("gennas:seconds", round(result.seconds, 3))
         extra = tuple(float(getattr(result, name)) for name in self.extra_objectives)
         return (result.loss, *extra) if extra else result.loss
-
-    def _reporter(self, trial: BaseTrial) -> OnEval | None:
-        if self.extra_objectives or (isinstance(trial, Trial) and len(trial.study.directions) > 1):
-            return None  # Optuna prunes studies of one objective only
-
-        def report(step: int, loss: float) -> None:
-            trial.report(loss, step)
-            if trial.should_prune():
-                raise optuna.TrialPruned(f"loss {loss:.4g} after {step} steps")
-
-        return report
 
 
 def with_score(build_model: Callable[[Any], nn.Module], **settings: Any) -> ModuleObjective:

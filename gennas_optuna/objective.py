@@ -15,6 +15,7 @@ from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from gennas_optuna import _check
 from gennas_optuna._evaluator import Evaluator, Score
+from gennas_optuna._trial import pruned_without_memory, reporter
 from gennas_optuna.constraints import (
     MEASURES,
     check_constraints,
@@ -24,7 +25,6 @@ from gennas_optuna.constraints import (
 from gennas_optuna.evaluator import GenNASEvaluator
 from gennas_optuna.latency import latency
 from gennas_optuna.memory import peak_memory
-from gennas_optuna.regression import OnEval
 from gennas_optuna.seeding import torch_generator
 from gennas_optuna.settings import Preset
 from gennas_optuna.spaces import Architecture, SearchSpace, get_space
@@ -132,16 +132,9 @@ class GenNASObjective:
         values = self.known(trial, arch)
         if values is not None:
             return values
-        try:
-            score = self.evaluator.evaluate(
-                arch, self._reporter(trial), reuse=self.duplicates != "evaluate"
-            )
-        except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-            raise optuna.TrialPruned(f"out of memory: {error}") from error
-        except RuntimeError as error:
-            if "not enough memory" in str(error):  # how PyTorch's CPU allocator says it
-                raise optuna.TrialPruned(f"out of memory: {error}") from error
-            raise
+        report = reporter(trial, several=bool(self.extra_objectives))
+        with pruned_without_memory():
+            score = self.evaluator.evaluate(arch, report, reuse=self.duplicates != "evaluate")
         return self.finish(trial, arch, score)
 
     # The steps of a trial, for searches that run several at a time ---------------------------
@@ -238,17 +231,6 @@ class GenNASObjective:
             if wanted.items() <= other.user_attrs.items():
                 return other
         return None
-
-    def _reporter(self, trial: BaseTrial) -> OnEval | None:
-        if self.extra_objectives or (isinstance(trial, Trial) and len(trial.study.directions) > 1):
-            return None  # Optuna prunes studies of one objective only
-
-        def report(step: int, loss: float) -> None:
-            trial.report(loss, step)
-            if trial.should_prune():
-                raise optuna.TrialPruned(f"loss {loss:.4g} after {step} steps")
-
-        return report
 
 
 @lru_cache(maxsize=1)

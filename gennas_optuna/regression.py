@@ -183,7 +183,10 @@ def fit(
 
 
 def _weighted(losses: list[torch.Tensor], weights: list[float]) -> torch.Tensor:
-    """The sum of the stages' losses; stages of weight 0 do not count, even if not finite."""
+    """The sum of the stages' losses times their weights.
+
+    Stages of weight 0 are left out, but for the last, which keeps the whole network in the graph.
+    """
     total = torch.zeros_like(losses[-1])
     for i, (loss, weight) in enumerate(zip(losses, weights, strict=True)):
         if weight or i == len(losses) - 1:

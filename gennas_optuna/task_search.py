@@ -30,6 +30,7 @@ from gennas_optuna._task_study import (
     sign,
     since_best,
 )
+from gennas_optuna._trial import pruned_without_memory
 from gennas_optuna.benchmarks import GroundTruth, Trained, load_truth
 from gennas_optuna.correlation import kendall, spearman
 from gennas_optuna.errors import InvalidValueError
@@ -206,14 +207,8 @@ class ProxyTaskObjective:
         if known:
             trial.set_user_attr(REUSED, len(known))
             trial.set_user_attr(LOSSES, [finite(loss) for loss in known])
-        try:
+        with pruned_without_memory():
             return self._correlate(trial, study, task, known)
-        except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-            raise optuna.TrialPruned(f"out of memory: {error}") from error
-        except RuntimeError as error:
-            if "not enough memory" in str(error):  # how PyTorch's CPU allocator says it
-                raise optuna.TrialPruned(f"out of memory: {error}") from error
-            raise
 
     def correlation(self, losses: Sequence[float]) -> float:
         """The statistic over the first architectures, as many as there are losses."""

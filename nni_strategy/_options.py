@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import click
 from optuna.study import StudyDirection
 
 from gennas_optuna import _check
+from gennas_optuna._cli_options import TASK_OPTION, TRAINING_OPTIONS, with_options
 from gennas_optuna._task_bound import STATISTICS
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.evaluator import GenNASEvaluator
 from gennas_optuna.objective import GenNASObjective
-from gennas_optuna.settings import PRESETS
 from gennas_optuna.spaces import SearchSpace, get_space
 from gennas_optuna.task_search import ProxyTaskObjective
 from gennas_optuna.task_space import FORMS, ProxyTaskSpace
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 Objective = GenNASObjective | ProxyTaskObjective
 
 SEARCHES = ("arch", "task")
 """What an experiment searches: architectures, or the proxy task that ranks them best."""
 
-_COUNT = click.IntRange(min=1)
 _OPTIONS = (
     click.option("--form", metavar="FORM", help="Which network of the space."),
     click.option(
@@ -34,15 +32,8 @@ _OPTIONS = (
         show_default=True,
         help="Architectures, or the proxy task that ranks them best.",
     ),
-    click.option("--task", default="default", show_default=True, help="Proxy task: name or FILE."),
-    click.option(
-        "--preset", default="paper", show_default=True, help=f"How to train: {', '.join(PRESETS)}."
-    ),
-    click.option("--steps", type=_COUNT, help="Training steps, if not the preset's."),
-    click.option("--inputs", default="photos", show_default=True, help="Unlabelled images."),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
-    click.option("--device", default="auto", show_default=True, help="A PyTorch device."),
-    click.option("--threads", type=_COUNT, default=1, show_default=True, help="Of PyTorch."),
+    TASK_OPTION,
+    *TRAINING_OPTIONS,
     click.option("--truth", help="Task search: known qualities, hpo-bench:cifar10 or a file."),
     click.option(
         "--archs",
@@ -68,11 +59,8 @@ _OPTIONS = (
 )
 
 
-def trial_options(command: Command) -> Command:
-    """All options of the trial but ``--space``."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+trial_options = with_options(*_OPTIONS)
+"""All options of the trial but ``--space``."""
 
 
 def searched(

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "gennas_optuna"
 
 FRONT_ENDS = {
+    "_trial",
     "_cli_nni",
     "_cli_options",
     "_cli_pareto",

@@ -1,0 +1,41 @@
+"""What the objectives do alike with a trial: report to its pruner, and give up without memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import optuna
+from optuna.trial import BaseTrial, Trial
+
+from gennas_optuna.errors import out_of_memory
+from gennas_optuna.regression import OnEval
+
+
+def reporter(trial: BaseTrial, *, several: bool) -> OnEval | None:
+    """Reports each loss and lets the study's pruner end the trial.
+
+    Args:
+        trial: any trial.
+        several: whether the objective has several values; Optuna prunes for one only.
+    """
+    if several or (isinstance(trial, Trial) and len(trial.study.directions) > 1):
+        return None
+
+    def report(step: int, loss: float) -> None:
+        trial.report(loss, step)
+        if trial.should_prune():
+            raise optuna.TrialPruned(f"loss {loss:.4g} after {step} steps")
+
+    return report
+
+
+@contextmanager
+def pruned_without_memory() -> Iterator[None]:
+    """Turns running out of memory into :class:`optuna.TrialPruned`."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise optuna.TrialPruned(f"out of memory: {error}") from error
+        raise
