@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from gennas_optuna import _check
 
@@ -112,7 +112,7 @@ def _equal(truth: list[float], start: int, value: float | None) -> int:
 def _spearman(truth: npt.NDArray[np.float64], known: int) -> _Parts:
     """Ranks are doubled and centred, which makes them whole numbers."""
     n = len(truth)
-    ranks = (2 * np.asarray(stats.rankdata(truth))).astype(np.int64) - (n + 1)
+    ranks = (2 * np.asarray(scipy.stats.rankdata(truth))).astype(np.int64) - (n + 1)
     sums = np.concatenate([[0], np.cumsum(ranks)]).tolist()
 
     def gain(ours: tuple[int, int], theirs: tuple[int, int]) -> int:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+import scipy
 from optuna.trial import FrozenTrial, TrialState
-from scipy import stats
 
 from gennas_optuna._task_pool import MakeEvaluator
 from gennas_optuna._task_study import LOSSES, completed, evaluations, finished
@@ -166,7 +165,7 @@ def mean_rank(losses: Sequence[Sequence[float]]) -> list[float]:
 
     An ensemble of tasks: ranks, since losses of different tasks are not comparable.
     """
-    ranks: list[float] = np.mean(stats.rankdata(losses, axis=1), axis=0).tolist()
+    ranks: list[float] = np.mean(scipy.stats.rankdata(losses, axis=1), axis=0).tolist()
     return ranks
 
 
@@ -196,4 +195,5 @@ def importances(study: optuna.Study) -> dict[str, float]:
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(trials) < _FEWEST or len({trial.value for trial in trials}) == 1:
         return {}
-    return dict(get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()))
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))

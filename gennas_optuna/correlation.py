@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.seeding import numpy_generator
@@ -212,7 +212,7 @@ def _constant(values: Floats) -> bool:
 def _spearman(a: Floats, b: Floats) -> Floats:
     """Along the last axis. All sums are of halves, hence exact: equal ranks give just 1."""
     center = (a.shape[-1] + 1) / 2
-    rank_a, rank_b = (np.asarray(stats.rankdata(side, axis=-1)) - center for side in (a, b))
+    rank_a, rank_b = (np.asarray(scipy.stats.rankdata(side, axis=-1)) - center for side in (a, b))
     covariance = (rank_a * rank_b).sum(axis=-1)
     return _ratio(covariance, (rank_a**2).sum(axis=-1), (rank_b**2).sum(axis=-1))
 
@@ -228,7 +228,7 @@ def _ratio(covariance: Floats, variance_a: Floats, variance_b: Floats) -> Floats
 def _kendall(a: Floats, b: Floats) -> float:
     if _constant(a) or _constant(b):
         return 0.0
-    return float(np.clip(stats.kendalltau(a, b).statistic, -1, 1))
+    return float(np.clip(scipy.stats.kendalltau(a, b).statistic, -1, 1))
 
 
 def _kendall_of_resamples(a: Floats, b: Floats) -> Callable[[Ints], Floats]:
@@ -254,6 +254,6 @@ def _kendall_of_resamples(a: Floats, b: Floats) -> Callable[[Ints], Floats]:
 
 def _compared(values: Floats) -> Floats:
     """Differences of all pairs of ranks (differences of infinite values would be NaN)."""
-    ranks: Floats = np.asarray(stats.rankdata(values))
+    ranks: Floats = np.asarray(scipy.stats.rankdata(values))
     differences: Floats = ranks[:, None] - ranks[None, :]
     return differences

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from gennas_optuna.taps import StagedModel
@@ -23,6 +24,15 @@ class Cost(NamedTuple):
     flops: int
 
 
+class _WithoutNorms(TorchFunctionMode):
+    """Leaves batch norms out: they change no shape, and take most of a pass on meta."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        return args[0] if func is torch.nn.functional.batch_norm else func(*args, **(kwargs or {}))
+
+
 def count_cost(skeleton: StagedModel, input_shape: tuple[int, ...], device: str = "meta") -> Cost:
     """Count parameters, and multiply-accumulates by one pass (without arithmetic if on meta).
 
@@ -36,7 +46,7 @@ def count_cost(skeleton: StagedModel, input_shape: tuple[int, ...], device: str 
     shape = (input_shape[0], 1, *input_shape[1:]) if sequence else (1, *input_shape)
     was_training = skeleton.training
     skeleton.eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), _WithoutNorms():
         skeleton(torch.zeros(shape, device=device))
     skeleton.train(was_training)
     params = sum(parameter.numel() for parameter in skeleton.parameters())

