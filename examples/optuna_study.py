@@ -1,6 +1,6 @@
 """A plain Optuna study that minimises the GenNAS loss over NAS-Bench-201.
 
-Twelve steps instead of a hundred keep this example short; leave ``steps`` out for real use.
+Six steps instead of a hundred keep this example short; leave ``steps`` out for real use.
 """
 
 import optuna
@@ -9,7 +9,7 @@ from gennas_optuna import GenNASObjective, RegularizedEvolutionSampler
 
 
 def main() -> None:
-    objective = GenNASObjective("nasbench201", steps=12)
+    objective = GenNASObjective("nasbench201", steps=6)
     study = optuna.create_study(
         sampler=RegularizedEvolutionSampler(
             objective.space, population_size=5, tournament_size=3, seed=0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from gennas_optuna._cli_options import (
     space_options,
 )
 from gennas_optuna._evaluator import Score
+from gennas_optuna._processes import process_context
 from gennas_optuna.benchmarks import GroundTruth, load_truth
 from gennas_optuna.constraints import MEASURES, constraints_func
 from gennas_optuna.errors import GenNASError, InvalidValueError
@@ -245,7 +245,7 @@ def _help(storage: str, name: str) -> None:
 @contextmanager
 def _helpers(count: int, storage: str, name: str) -> Any:
     """Other processes that work on the study. They end with it, or with this process."""
-    context = multiprocessing.get_context("spawn")
+    context = process_context()
     processes = [
         context.Process(target=_help, args=(storage, name), daemon=True) for _ in range(count)
     ]

@@ -116,7 +116,7 @@ class Evaluator(ABC):
         start, cpu_start = time.perf_counter(), clock()
         with intra_op_threads(self.threads):
             loss, trace, status = self._measure(arch, on_eval)
-        cost = self._cost(arch)
+            cost = self._cost(arch)
         seconds, cpu_seconds = time.perf_counter() - start, clock() - cpu_start
         return Score(loss, trace, status, *cost, seconds, cpu_seconds)
 

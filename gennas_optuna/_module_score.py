@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gennas_optuna import _check
 from gennas_optuna._evaluator import Score, intra_op_threads
@@ -123,10 +122,10 @@ def score_module(
 
 def _flops(tapped: ModuleTaps, input_shape: tuple[int, ...]) -> int:
     """Multiply-accumulates, counted where fused kernels do not hide them."""
-    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # mkldnn.flags speaks of Intel GPUs where there are none
         with torch.backends.mkldnn.flags(enabled=False):
-            flops = count_cost(tapped, input_shape, "cpu").flops
+            flops = count_cost(tapped, input_shape).flops
     if tapped.tokens is not None:  # not a part of the module
         flops -= input_shape[0] * tapped.tokens.linear.weight.numel()
     return flops

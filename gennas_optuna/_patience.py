@@ -24,6 +24,26 @@ LONGEST_PAUSE = 5.0
 """Seconds between two tries, at most; the first pauses are shorter."""
 
 
+def keep_trying(call: Callable[[], Any], patience: float, final: Sequence[str] = ()) -> Any:
+    """The result of a call that is repeated while it fails for a reason that passes.
+
+    Args:
+        call: what to do.
+        patience: seconds to go on trying; then it raises what the last try raised.
+        final: texts of errors that do not pass.
+    """
+    end, pause = time.monotonic() + patience, 0.1
+    while True:
+        try:
+            return call()
+        except Exception as error:
+            passes = _passing(error) is not None and not any(text in str(error) for text in final)
+            if not passes or time.monotonic() + pause > end:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
 class PatientStorage(BaseStorage, BaseHeartbeat):
     """Hands every call to another storage; where that is away, tries again for a while.
 
@@ -51,22 +71,17 @@ class PatientStorage(BaseStorage, BaseHeartbeat):
 
     def insist(self, call: Callable[[], Any]) -> Any:
         """The result of a call, after as many tries as it takes."""
-        end, pause = time.monotonic() + self.patience, 0.1
-        while True:
-            try:
-                return call()
-            except Exception as error:
-                cause = _passing(error)
-                if cause is None:
-                    raise
-                if time.monotonic() + pause > end:
-                    reason = (str(cause).splitlines() or [type(cause).__name__])[0]
-                    raise GenNASError(
-                        f"the storage has not been available for {self.patience:g} seconds: "
-                        f"{reason}; start the same command again when it is, to go on"
-                    ) from error
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+        try:
+            return keep_trying(call, self.patience)
+        except Exception as error:
+            cause = _passing(error)
+            if cause is None:
+                raise
+            reason = (str(cause).splitlines() or [type(cause).__name__])[0]
+            raise GenNASError(
+                f"the storage has not been available for {self.patience:g} seconds: "
+                f"{reason}; start the same command again when it is, to go on"
+            ) from error
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -14,6 +13,7 @@ import torch
 
 from gennas_optuna import _check
 from gennas_optuna._evaluator import Evaluator, Score
+from gennas_optuna._processes import process_context
 from gennas_optuna.cost import Cost
 from gennas_optuna.evaluator import GenNASEvaluator
 from gennas_optuna.settings import Preset
@@ -76,7 +76,7 @@ class TaskPool:
     """Scores of the same architectures on many tasks, in this process or several.
 
     :class:`gennas_optuna.pool.EvaluatorPool` serves one evaluator, that is one task; these worker
-    processes outlive the task, since starting them takes as long as scoring an architecture.
+    processes outlive the task, since what they know of the architectures serves all tasks.
     Scores are the same bit for bit whatever the number of workers.
 
     Args:
@@ -107,7 +107,7 @@ class TaskPool:
         if self._processes is None:
             self._processes = ProcessPoolExecutor(
                 self.workers,
-                mp_context=multiprocessing.get_context("spawn"),
+                mp_context=process_context(),
                 initializer=_start_worker,
                 initargs=(self.make, self.archs),
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -11,6 +10,7 @@ from types import TracebackType
 
 from gennas_optuna import _check
 from gennas_optuna._evaluator import Evaluator, Score
+from gennas_optuna._processes import process_context
 from gennas_optuna.spaces import Architecture
 
 _evaluator: Evaluator | None = None  # of a worker process
@@ -116,7 +116,7 @@ class EvaluatorPool:
             self._processes.shutdown(cancel_futures=True)
         self._processes = ProcessPoolExecutor(
             self.workers,
-            mp_context=multiprocessing.get_context("spawn"),
+            mp_context=process_context(),
             initializer=_start_worker,
             initargs=(self.evaluator,),
         )

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gennas_optuna import _check
+from gennas_optuna._updates import Updates
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.seeding import torch_generator
 from gennas_optuna.spaces._init import initialize
@@ -133,7 +134,7 @@ def fit(
     eval_weights = [stage.weight for stage in stages]
     if not any(train_weights):
         raise InvalidValueError("no stage has a training weight above 0")
-    updates = _optimizer(model, heads, optimizer)
+    updates = Updates((model, heads), optimizer)
     train_noise = torch_generator(seed, "training noise")
     model.noise_generator = torch_generator(seed, "dropout")
 
@@ -164,7 +165,7 @@ def fit(
     for step in range(1, steps + 1):
         model.train()
         heads.train()
-        updates.zero_grad(set_to_none=True)
+        updates.zero_grad()
         losses = stage_losses(train_weights if window is None else seen, train_noise)
         _weighted(losses, train_weights).backward()  # type: ignore[no-untyped-call]
         updates.step()
@@ -192,21 +193,3 @@ def _weighted(losses: list[torch.Tensor], weights: list[float]) -> torch.Tensor:
         if weight or i == len(losses) - 1:
             total = total + weight * loss
     return total
-
-
-def _optimizer(model: nn.Module, heads: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """The optimiser over both modules, with weight decay on the right parameters."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for module in (model, heads):
-        for name, parameter in module.named_parameters():
-            if parameter.requires_grad:
-                matrix = "weight" in name and parameter.dim() > 1
-                (decayed if matrix or settings.decay == "all" else plain).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    if settings.kind == "adam":
-        return torch.optim.Adam(groups, lr=settings.lr, fused=True)
-    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)

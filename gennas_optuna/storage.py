@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,11 +17,17 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from gennas_optuna import _check
 from gennas_optuna._journal import JournalFile
 from gennas_optuna._lease import retry
-from gennas_optuna._patience import PatientStorage
+from gennas_optuna._patience import PatientStorage, keep_trying
 from gennas_optuna.errors import InvalidValueError, MissingFileError
 
 HEARTBEAT = 30
 """Seconds between the heartbeats of a worker whose study is in a database."""
+
+OPENING = 10.0
+"""Seconds in which a database server that is restarting is expected to be back."""
+
+_FINAL = ("authentication failed", "does not exist", "Access denied", "resolve", "translate host")
+"""What servers and drivers say of a URL that is wrong."""
 
 ALLOWED = (
     "give the path of a file that ends in .journal or .log, a database's URL such as "
@@ -102,7 +109,7 @@ def _open(url: str, heartbeat: int, grace: int) -> BaseStorage:
         # Heartbeats are for other machines, and SQLite is for one.
         storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
     else:
-        storage = _server(url, heartbeat, grace)
+        storage = keep_trying(partial(_server, url, heartbeat, grace), OPENING, _FINAL)
     return optuna.storages.get_storage(storage)  # adds Optuna's cache
 
 

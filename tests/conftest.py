@@ -10,6 +10,11 @@ import torch
 from gennas_optuna.benchmarks import GroundTruth, load_truth
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """NNI's experiments, which mostly wait, run beside all the rest if they come first."""
+    items.sort(key=lambda item: item.path.stem != "test_nni_experiment")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)

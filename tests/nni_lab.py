@@ -95,7 +95,9 @@ class Lab:
             told = done.stdout + done.stderr
             if done.returncode == 0 and "Experiment ID" in told:
                 name = told.split("Experiment ID: ")[1].split()[0]
-                return Experiment(self, _plain(name), port)
+                experiment = Experiment(self, _plain(name), port)
+                if experiment.began():
+                    return experiment
             self.clear()
         raise AssertionError(f"NNI's manager did not start:\n{told}")
 
@@ -124,6 +126,14 @@ class Experiment:
         url = f"http://127.0.0.1:{self.port}/api/v1/nni/{path}"
         with urllib.request.urlopen(url, timeout=60) as answer:
             return json.load(answer)
+
+    def began(self) -> bool:
+        """Whether the tuner's process came up in the ten seconds that NNI gives it."""
+        while not self.log("dispatcher.log"):
+            if self.get("check-status")["status"] == "ERROR":
+                return bool(self.log("dispatcher.log"))
+            time.sleep(0.2)
+        return True
 
     def wait(self, *wanted: str) -> str:
         """Wait for one of these states; the state."""

@@ -28,7 +28,8 @@ rule_weight = functools.lru_cache(parity.rule_weight)
 
 def filled(space: SearchSpace, arch: Architecture) -> StagedModel:
     """The network with the weights of the fingerprint rule, without first drawing others."""
-    net = space.skeleton(arch).double().to_empty(device="cpu").eval()
+    net = space.skeleton(arch).eval()
+    net._apply(lambda tensor: torch.empty(tensor.shape, dtype=torch.float64))
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             assert module.bias is None

@@ -13,12 +13,13 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.storages import InMemoryStorage
+from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import IntegrityError, OperationalError
 from worker_helpers import closed_storages, opened  # noqa: F401 - used by all tests here
 
 from gennas_optuna import _patience
+from gennas_optuna import storage as gennas_storage
 from gennas_optuna._journal import JournalFile
 from gennas_optuna._patience import PatientStorage
 from gennas_optuna.errors import GenNASError, InvalidValueError, MissingFileError
@@ -85,6 +86,7 @@ class TestOpening:
     @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg", "grpc"])
     def test_nobody_answers(self, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
         """The message has the reason, and no password."""
+        monkeypatch.setattr(gennas_storage, "OPENING", 0.3)
         pytest.importorskip("grpc" if scheme == "grpc" else "psycopg")
         if scheme == "grpc":
             wait = optuna.storages.GrpcStorageProxy.wait_server_ready
@@ -100,6 +102,29 @@ class TestOpening:
                 open_storage(f"{scheme}://someone:verysecret@127.0.0.1:{port}/name")
         assert "verysecret" not in str(caught.value)
         assert "refused" in str(caught.value) or "timeout" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("reason", "tries"),
+        [("server closed the connection unexpectedly", 3), ("password authentication failed", 1)],
+    )
+    def test_a_server_that_restarts_is_waited_for(
+        self, monkeypatch: pytest.MonkeyPatch, reason: str, tries: int
+    ) -> None:
+        seen: list[str] = []
+
+        def server(url: str, *_: object) -> RDBStorage:
+            seen.append(url)
+            if len(seen) < 3:
+                raise OperationalError("SELECT 1", {}, Exception(reason))
+            return RDBStorage("sqlite://")
+
+        monkeypatch.setattr(gennas_storage, "_server", server)
+        if tries == 3:
+            open_storage("postgresql://localhost/x").close()
+        else:
+            with pytest.raises(InvalidValueError, match=reason):
+                open_storage("postgresql://localhost/x")
+        assert len(seen) == tries
 
     def test_a_missing_driver_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import sys

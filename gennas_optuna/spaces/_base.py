@@ -17,7 +17,7 @@ from optuna.distributions import (
 )
 
 from gennas_optuna.errors import InvalidValueError, UnknownNameError
-from gennas_optuna.spaces._init import initialize
+from gennas_optuna.spaces._init import WithoutInit, initialize
 from gennas_optuna.taps import Layout, StagedModel
 
 
@@ -191,7 +191,7 @@ class SearchSpace(ABC):
         """The network on PyTorch's meta device: shapes only, no memory. See :meth:`build`."""
         if arch.space != self:
             raise InvalidValueError(f"{arch} belongs to {arch.space}, not to {self}")
-        with torch.device("meta"):
+        with torch.device("meta"), WithoutInit():
             return self._network(
                 arch, scale or Scale(), canonical, input_shape or self.input_shape
             )

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 
 from gennas_optuna.errors import UnknownNameError
 
 Model = TypeVar("Model", bound=nn.Module)
+
+_DRAWS = {getattr(torch.Tensor, f"{name}_") for name in ("uniform", "normal", "fill", "zero")}
+_DRAWS.add(nn.init.kaiming_uniform_)
+
+
+class WithoutInit(TorchFunctionMode):
+    """Layers that are made under it do not draw weights, which takes long even on meta."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in _DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def initialize(model: Model, *, generator: torch.Generator, scheme: str = "pytorch") -> Model:
@@ -28,7 +43,8 @@ def initialize(model: Model, *, generator: torch.Generator, scheme: str = "pytor
     """
     if scheme not in SCHEMES:
         raise UnknownNameError("initialisation scheme", scheme, SCHEMES)
-    model.to_empty(device="cpu")
+    # As to_empty() does, without its slow way to ask what a tensor on meta is like.
+    model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for module in model.modules():
             own = getattr(module, "init_weights", None)
