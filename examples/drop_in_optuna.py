@@ -39,7 +39,7 @@ def main() -> None:
     best = study.best_trial
     print("best:", best.params, "loss:", best.value)
     print("taps:", best.user_attrs["gennas:taps"])
-    print("parameters:", best.user_attrs["gennas:params"])
+    print("parameters:", best.user_attrs["gennas:cost"]["params"])
 
 
 if __name__ == "__main__":

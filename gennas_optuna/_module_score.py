@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,8 +23,10 @@ from gennas_optuna._module_copy import (
     seeded_globals,
 )
 from gennas_optuna._module_taps import ModuleTaps
-from gennas_optuna.cost import count_cost
+from gennas_optuna.cost import Cost, count_cost
 from gennas_optuna.errors import GenNASError, InvalidValueError, out_of_memory
+from gennas_optuna.latency import latency
+from gennas_optuna.memory import peak_memory
 from gennas_optuna.presets import get_task
 from gennas_optuna.regression import OnEval, Trace, fit, make_heads
 from gennas_optuna.seeding import derive_seed, torch_generator
@@ -32,6 +35,9 @@ from gennas_optuna.task import Batch, ProxyTask
 
 if TYPE_CHECKING:
     from gennas_optuna.evaluator import GenNASEvaluator
+
+OnCost = Callable[[Callable[[str], float]], None]
+"""Called before the training with what gives each of the module's costs by name; may raise."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ def score_module(
     taps: Sequence[str] | None = None,
     init: str = "redraw",
     batch_first: bool | None = None,
+    on_cost: OnCost | None = None,
 ) -> ModuleScore:
     """Score a module with an evaluator's settings; see :func:`gennas_optuna.score`."""
     check_module(model)
@@ -103,7 +110,10 @@ def score_module(
         with seeded_globals(derive_seed(evaluator.seed, "weights", "module"), device):
             kept = redraw(clone) if init == "redraw" else ()
         params = sum(parameter.numel() for parameter in clone.parameters())
-        flops = _flops(tapped, shape if len(shape) > 1 else (*shape, width))
+        shape_of_one = shape if len(shape) > 1 else (*shape, width)
+        flops = _flops(tapped, shape_of_one)
+        if on_cost is not None:
+            on_cost(partial(_measure, tapped, shape_of_one, evaluator, Cost(params, flops)))
         with seeded_globals(derive_seed(evaluator.seed, "dropout"), device):
             trace = _fit(evaluator, tapped, task, shape, on_eval)
     seconds, cpu_seconds = time.perf_counter() - start, clock() - cpu_start
@@ -118,6 +128,20 @@ def score_module(
         tapped.taps,
         kept,
     )
+
+
+def _measure(
+    tapped: ModuleTaps,
+    input_shape: tuple[int, ...],
+    evaluator: GenNASEvaluator,
+    cost: Cost,
+    name: str,
+) -> float:
+    """One of :data:`gennas_optuna.constraints.MEASURES`."""
+    if name == "latency":
+        threads = evaluator.threads
+        return latency(tapped, input_shape, device=evaluator.device, threads=threads)
+    return float(peak_memory(tapped, input_shape) if name == "memory" else getattr(cost, name))
 
 
 def _flops(tapped: ModuleTaps, input_shape: tuple[int, ...]) -> int:

@@ -18,15 +18,16 @@ def peak_memory(skeleton: StagedModel, input_shape: tuple[int, ...]) -> int:
 
     Counted are parameters, buffers, the input, and every intermediate result from the operation
     that makes it until nothing refers to it. What a library allocates inside an operation is
-    not, so the number is the same on every machine; and nothing is computed.
+    not, so the number is the same on every machine.
 
     Args:
-        skeleton: a network on the meta device.
+        skeleton: a network; on the meta device nothing is computed.
         input_shape: of one input: (3, H, W), or (T, D) for sequences.
     """
     sequence = skeleton.taps[0].layout == "LND"
     shape = (input_shape[0], 1, *input_shape[1:]) if sequence else (1, *input_shape)
-    x = torch.empty(shape, device="meta")
+    device = next((tensor.device for tensor in skeleton.parameters()), None)
+    x = torch.zeros(shape, device=device)
     was_training = skeleton.training
     skeleton.eval()
     with torch.no_grad(), _LiveBytes() as live:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from optuna.study import StudyDirection
 from optuna.trial import BaseTrial
 from torch import nn
 
@@ -15,9 +17,9 @@ from gennas_optuna import _check
 from gennas_optuna._module_copy import seeded_globals
 from gennas_optuna._module_score import ModuleScore, describe
 from gennas_optuna._trial import pruned_without_memory, reporter
+from gennas_optuna.constraints import MEASURES, check_constraints, set_constraints
 from gennas_optuna.errors import GenNASError, InvalidValueError
 from gennas_optuna.evaluator import GenNASEvaluator
-from gennas_optuna.objective import EXTRA_OBJECTIVES
 from gennas_optuna.regression import OnEval
 from gennas_optuna.seeding import derive_seed
 from gennas_optuna.settings import Preset
@@ -112,16 +114,19 @@ def score(
 class ModuleObjective:
     """An Optuna objective that builds a module from a trial and minimises its loss.
 
-    Each trial gets the attributes ``gennas:taps``, ``gennas:params``, ``gennas:flops`` and
-    ``gennas:seconds``; if the module cannot be scored, ``gennas:error`` with the reason, and the
-    trial fails: ``study.optimize(objective, catch=GenNASError)`` goes on with the next. In a study
-    with one objective the loss is reported along the way, so the study's pruner acts. Running out
-    of memory prunes the trial.
+    Each trial gets the attributes ``gennas:cost`` (what was counted and measured), ``gennas:taps``
+    and ``gennas:seconds``; if the module cannot be scored, ``gennas:error`` with the reason, and
+    the trial fails: ``study.optimize(objective, catch=GenNASError)`` goes on with the next. In a
+    study with one objective the loss is reported along the way, so the study's pruner acts.
+    Running out of memory prunes the trial. A module beyond a constraint is not trained: its trial
+    is complete, with the loss ``inf``, as in :class:`gennas_optuna.GenNASObjective`.
 
     Args:
         build_model: makes the module; PyTorch's global generator is seeded while it runs.
         input_shape: see :func:`score`, like the other settings not listed here.
-        extra_objectives: further values to minimise, of ``"flops"`` and ``"params"``.
+        extra_objectives: further values to minimise, of ``"flops"``, ``"params"``, ``"latency"``
+            and ``"memory"``, see :class:`gennas_optuna.GenNASObjective`; of the whole module.
+        constraints: upper limits on any of these, such as ``{"flops": 3e8, "params": 1e6}``.
 
     Raises:
         GenNASError: a setting is wrong; the message says what is allowed.
@@ -140,6 +145,7 @@ class ModuleObjective:
         inputs: str | Path | torch.Tensor = "photos",
         batch_first: bool | None = None,
         extra_objectives: Sequence[str] = (),
+        constraints: Mapping[str, float] | None = None,
         seed: int = 0,
         device: str = "auto",
         threads: int = 1,
@@ -150,8 +156,9 @@ class ModuleObjective:
             )
         self.build_model = build_model
         self.extra_objectives = tuple(
-            _check.one_of(name, "extra_objectives", EXTRA_OBJECTIVES) for name in extra_objectives
+            _check.one_of(name, "extra_objectives", MEASURES) for name in extra_objectives
         )
+        self.constraints = check_constraints(constraints)
         self.evaluator = GenNASEvaluator(
             task,
             preset=preset,
@@ -168,24 +175,51 @@ class ModuleObjective:
             "batch_first": batch_first,
         }
 
+    @property
+    def directions(self) -> list[StudyDirection]:
+        """For ``create_study(directions=...)``: everything is minimised."""
+        return [StudyDirection.MINIMIZE] * (1 + len(self.extra_objectives))
+
+    @property
+    def metric_names(self) -> list[str]:
+        """For ``study.set_metric_names``."""
+        return ["loss", *self.extra_objectives]
+
     def __call__(self, trial: BaseTrial) -> float | tuple[float, ...]:
         """Build and score the module that the trial proposes."""
         evaluator = self.evaluator
         with seeded_globals(derive_seed(evaluator.seed, "build"), evaluator.device):
             model = self.build_model(trial)
         report = reporter(trial, several=bool(self.extra_objectives))
+        cost: dict[str, float] = {}
+
+        def on_cost(measure: Callable[[str], float]) -> None:
+            names = {"params", "flops", *self.extra_objectives, *self.constraints}
+            cost.update({name: measure(name) for name in MEASURES if name in names})
+            trial.set_user_attr("gennas:cost", cost)
+            excess = {name: cost[name] / limit - 1 for name, limit in self.constraints.items()}
+            set_constraints(trial, excess)
+            if any(value > 0 for value in excess.values()):
+                raise _BeyondLimitsError
+
+        loss = math.inf
         try:
             with pruned_without_memory():
-                result = evaluator.evaluate(model, report, **self.settings)
+                result = evaluator.evaluate(model, report, on_cost=on_cost, **self.settings)
+            loss = result.loss
+            trial.set_user_attr("gennas:taps", [describe(tap) for tap in result.taps])
+            trial.set_user_attr("gennas:seconds", round(result.seconds, 3))
+        except _BeyondLimitsError:
+            pass
         except GenNASError as error:
             trial.set_user_attr("gennas:error", str(error))
             raise
-        trial.set_user_attr("gennas:taps", [describe(tap) for tap in result.taps])
-        trial.set_user_attr("gennas:params", result.params)
-        trial.set_user_attr("gennas:flops", result.flops)
-        trial.set_user_attr("gennas:seconds", round(result.seconds, 3))
-        extra = tuple(float(getattr(result, name)) for name in self.extra_objectives)
-        return (result.loss, *extra) if extra else result.loss
+        extra = tuple(cost[name] for name in self.extra_objectives)
+        return (loss, *extra) if extra else loss
+
+
+class _BeyondLimitsError(Exception):
+    """The module is not to be trained."""
 
 
 def with_score(build_model: Callable[[Any], nn.Module], **settings: Any) -> ModuleObjective:

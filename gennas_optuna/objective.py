@@ -31,8 +31,6 @@ from gennas_optuna.spaces import Architecture, SearchSpace, get_space
 from gennas_optuna.task import ProxyTask
 
 Duplicates = Literal["cached", "prune", "evaluate"]
-EXTRA_OBJECTIVES = ("flops", "params")
-"""What any module can be asked to minimise besides the loss; architectures: all of MEASURES."""
 
 
 class GenNASObjective:

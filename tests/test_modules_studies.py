@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 from pathlib import Path
@@ -12,7 +13,9 @@ import torch
 from plain_modules import Failing, Stages, Tokens
 from torch import nn
 
-from gennas_optuna import GenNASError, score, with_score
+from gennas_optuna import GenNASError, get_space, score, with_score
+from gennas_optuna.constraints import constraints_of, feasible
+from gennas_optuna.memory import peak_memory
 
 
 def build(trial: optuna.Trial) -> nn.Module:
@@ -79,12 +82,52 @@ def test_several_objectives() -> None:
     trial = study.trials[0]
     net = Stages(trial.params["width"])
     assert trial.values[1] == sum(p.numel() for p in net.parameters())
-    assert trial.values[2] == trial.user_attrs["gennas:flops"]
+    assert trial.values[2] == trial.user_attrs["gennas:cost"]["flops"]
+
+
+def test_latency_and_memory() -> None:
+    """Memory: what the space's own count gives for the same network."""
+    space = get_space("nasbench201")
+    arch = space.parse("421211")
+    objective = with_score(
+        lambda trial: space.build(arch, generator=torch.Generator()),
+        steps=1,
+        extra_objectives=["latency", "memory"],
+    )
+    study = optuna.create_study(directions=objective.directions)
+    study.optimize(objective, n_trials=1)
+    _, latency, memory = study.trials[0].values
+    assert 0.1 < latency < 10_000
+    assert memory == peak_memory(space.skeleton(arch), space.input_shape)
+
+
+@pytest.mark.parametrize("extra", [[], ["flops"]])
+def test_a_module_beyond_a_limit_is_not_trained(extra: list[str]) -> None:
+    sizes = {w: sum(p.numel() for p in Stages(w).parameters()) for w in (1, 6)}
+    objective = with_score(
+        build, steps=2, constraints={"params": (sizes[1] + sizes[6]) / 2}, extra_objectives=extra
+    )
+    study = optuna.create_study(directions=objective.directions)
+    study.enqueue_trial({"width": 1})
+    study.enqueue_trial({"width": 6})
+    study.optimize(objective, n_trials=2)
+    small, large = study.trials
+    assert [feasible(trial) for trial in study.trials] == [True, False]
+    assert small.values[0] < math.inf == large.values[0]
+    assert "gennas:seconds" not in large.user_attrs
+    excess = sizes[6] / ((sizes[1] + sizes[6]) / 2) - 1
+    assert constraints_of(large) == {"params": pytest.approx(excess)}
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"extra_objectives": ["latency"]}, {"task": "none"}, {"steps": 0}, {"inputs": 3}],
+    [
+        {"extra_objectives": ["speed"]},
+        {"constraints": {"flops": 0}},
+        {"task": "none"},
+        {"steps": 0},
+        {"inputs": 3},
+    ],
 )
 def test_bad_settings_of_a_study(settings: dict) -> None:
     with pytest.raises(GenNASError):
