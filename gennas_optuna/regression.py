@@ -32,7 +32,8 @@ class Trace:
     """How the loss went.
 
     Attributes:
-        steps: the optimiser steps after which the loss was evaluated, counted from 1.
+        steps: the optimiser steps after which the loss was evaluated, counted from 1; without
+            those where it overflowed in evaluation mode while the training went on.
         losses: the loss after each of them: in evaluation mode with fresh noise, or the mean of
             the last training losses; see :func:`fit`.
         status: ``"diverged"`` if the last of them is not a finite number.
@@ -167,14 +168,18 @@ def fit(
         heads.train()
         updates.zero_grad()
         losses = stage_losses(train_weights if window is None else seen, train_noise)
-        _weighted(losses, train_weights).backward()  # type: ignore[no-untyped-call]
+        trained = _weighted(losses, train_weights)
+        trained.backward()  # type: ignore[no-untyped-call]
         updates.step()
         if window is not None:
             recent.append(_weighted([loss.detach() for loss in losses], eval_weights))
         if step == steps or step in eval_steps:
             loss = float(evaluated(step) if window is None else torch.stack([*recent]).mean())
+            finite = math.isfinite(loss)
+            if not finite and step < steps and math.isfinite(float(trained.detach())):
+                continue  # running statistics that lag behind, not the training
             found.append((step, loss))
-            if not math.isfinite(loss):
+            if not finite:
                 status = "diverged"
                 break
             if on_eval is not None:

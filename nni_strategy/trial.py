@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+from itertools import pairwise
 from typing import Any
 
 import click
@@ -102,7 +103,9 @@ def main(arguments: list[str] | None = None) -> None:
         if not _alone():
             if nni.get_current_parameter() is None:
                 nni.get_next_parameter()
-            worst = -math.inf if "task" in arguments else math.inf
+            # The options may be what is wrong, so they are not parsed.
+            tasks = "--search=task" in arguments or ("--search", "task") in pairwise(arguments)
+            worst = -math.inf if tasks else math.inf
             nni.report_final_result({"default": worst, ERROR: message})
         print(message, file=sys.stderr)
         sys.exit(2)

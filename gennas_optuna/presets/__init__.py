@@ -1,4 +1,7 @@
-"""Proxy tasks by name: those in this folder, and files."""
+"""Proxy tasks by name: those in this folder, and files.
+
+Where those that were searched for come from stands in ``provenance/``.
+"""
 
 from __future__ import annotations
 
