@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import optuna
@@ -26,6 +28,31 @@ def global_random_state_untouched() -> Iterator[None]:
     yield
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == np.random.get_state()[1].tolist()  # noqa: NPY002
+
+
+@pytest.fixture
+def matched(record_property: Callable[[str, object], None]) -> Iterator[Callable[[str], None]]:
+    """To be called with the name of a table of parity for each row that agrees with it."""
+    rows: Counter[str] = Counter()
+    yield lambda table: rows.update([table])
+    for table, number in rows.items():
+        record_property(f"{_PARITY}{table}", number)
+
+
+_PARITY = "parity "
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Below pytest's report: how many rows of parity agree, by table."""
+    rows: Counter[str] = Counter()
+    for report in terminalreporter.getreports(""):
+        for name, number in report.user_properties if report.when == "teardown" else ():
+            if str(name).startswith(_PARITY):
+                rows[str(name).removeprefix(_PARITY)] += number
+    if rows:
+        terminalreporter.write_sep("=", "networks that agree with the reference")
+        for table, number in sorted(rows.items()):
+            terminalreporter.write_line(f"{table:<40}{number:>4}")
 
 
 @pytest.fixture(scope="session")

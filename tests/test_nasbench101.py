@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,7 +108,7 @@ class TestNASBench101FirstRelease(SpaceContract):
 
 
 @pytest.mark.slow
-def test_every_parity_row() -> None:
+def test_every_parity_row(matched: Callable[[str], None]) -> None:
     for row in parity.load("parity/nb101.json")["archs"]:
         given = [row["matrix"], row["ops"]]
         arch = Architecture(GENNAS, (tuple(map(tuple, row["matrix"])), tuple(row["ops"])))
@@ -136,6 +136,7 @@ def test_every_parity_row() -> None:
         assert [list(tap.shape) for tap in taps] == row["tap_shapes"]
         for tap, expected in zip(taps, row["taps"], strict=True):
             parity.assert_fingerprint(tap, expected)
+        matched("nasbench101")
 
 
 @pytest.mark.parametrize("name", ["nasbench1_cifar10", "nasbench1_search_20"])

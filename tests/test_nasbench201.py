@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def built(space, arch, **options):
     return space.build(arch, generator=torch.Generator().manual_seed(0), **options)
 
 
-def test_every_parity_row() -> None:
+def test_every_parity_row(matched: Callable[[str], None]) -> None:
     for row in rows():
         arch = GENNAS.parse(row["key"])
         assert arch == GENNAS.parse(row["arch_str"]) == GENNAS.parse(str(row["arch"]))
@@ -62,6 +63,7 @@ def test_every_parity_row() -> None:
             parity.assert_fingerprint(tap, expected)
         for tap, expected in zip(tracked, row["taps_tracked"], strict=True):
             parity.assert_fingerprint(tap, expected)
+        matched("nasbench201")
 
 
 @pytest.mark.parametrize(

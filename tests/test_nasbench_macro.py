@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def classifier() -> nn.Sequential:
 # Facts of the benchmark and of the reference --------------------------------------------------
 
 
-def test_every_parity_row_of_gennas() -> None:
+def test_every_parity_row_of_gennas(matched: Callable[[str], None]) -> None:
     for row in parity.load("parity/macro.json")["archs"]:
         arch, expected = GENNAS.parse(row["key"]), row["gennas"]
         assert str(arch) == row["key"]
@@ -84,9 +85,10 @@ def test_every_parity_row_of_gennas() -> None:
         assert [list(tap.shape) for tap in taps] == expected["tap_shapes"]
         for tap, numbers in zip(taps, expected["taps"], strict=True):
             parity.assert_fingerprint(tap, numbers)
+        matched("nasbench-macro")
 
 
-def test_every_parity_row_of_the_benchmark() -> None:
+def test_every_parity_row_of_the_benchmark(matched: Callable[[str], None]) -> None:
     """With its classifier on top, its maps, its pooled features and its outputs agree as well."""
     for row in parity.load("parity/macro.json")["archs"]:
         arch, expected = BENCHMARK.parse(row["key"]), row["original"]
@@ -105,6 +107,7 @@ def test_every_parity_row_of_the_benchmark() -> None:
         for tap, numbers in zip(maps, expected["taps"], strict=True):
             parity.assert_fingerprint(tap, numbers)
         parity.assert_fingerprint(logits[:, :, None, None], expected["logits"])
+        matched("nasbench-macro, benchmark")
 
 
 def test_sizes_of_the_benchmarks_records() -> None:

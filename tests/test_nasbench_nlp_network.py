@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def test_fingerprints_of_three_cells() -> None:
 
 
 @pytest.mark.slow
-def test_every_parity_row() -> None:
+def test_every_parity_row(matched: Callable[[str], None]) -> None:
     for row in parity.load("parity/nlp.json")["archs"]:
         net, arch = filled(GENNAS, row["recepie"])
         params = parity.parameters(net.layers)
@@ -100,6 +101,7 @@ def test_every_parity_row() -> None:
             out = head(net(grid((8, 2, 48), 0.3, 0.1, 0.5).sin())[0])
             assert list(out.shape) == row["wrapper_out_shape"]
             assert_fingerprint(out, row["wrapper_out"])
+        matched("nasbench-nlp")
 
 
 @pytest.mark.slow

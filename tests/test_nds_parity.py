@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -70,18 +71,20 @@ def cell_rows(file: str) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("file", "name"), CELL_FILES.items())
-def test_cells_for_cifar(file: str, name: str) -> None:
+def test_cells_for_cifar(file: str, name: str, matched: Callable[[str], None]) -> None:
     space = get_space(name)
     for row in cell_rows(file):
         assert_as_recorded(space, space.parse(row["text"]), row["cifar"])
+        matched(name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("file", "name"), CELL_FILES.items())
-def test_cells_for_imagenet(file: str, name: str) -> None:
+def test_cells_for_imagenet(file: str, name: str, matched: Callable[[str], None]) -> None:
     space = get_space(f"{name}-in")
     for row in cell_rows(file):
         assert_as_recorded(space, space.parse(row["text"]), row["imagenet"])
+        matched(space.name)
 
 
 @pytest.mark.parametrize(("file", "name"), CELL_FILES.items())
@@ -111,12 +114,15 @@ def test_sizes_of_the_first_release_and_of_the_benchmark(file: str, name: str) -
         ("nds_resnext-b", "resnext-b-in", "groups-as-count", "groups_as_count", 26),
     ],
 )
-def test_stages(file: str, name: str, form: str, field: str, count: int) -> None:
+def test_stages(
+    file: str, name: str, form: str, field: str, count: int, matched: Callable[[str], None]
+) -> None:
     space = get_space(name, form=form)
     rows = parity.load(f"parity/{file}.json")["archs"]
     assert len(rows) == count
     for row in rows:
         assert_as_recorded(space, space.parse(json.dumps(row["net"])), row[field])
+        matched(f"{name}, {field}")
 
 
 @pytest.mark.parametrize(
