@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-TESTS = Path(__file__).parents[1] / "tests" / "test_hostile_input.py"
+TESTS = sorted((Path(__file__).parents[1] / "tests").glob("test_hostile_*.py"))
 
 
 class Table:
@@ -35,4 +35,4 @@ class Table:
 
 
 if __name__ == "__main__":
-    sys.exit(pytest.main([str(TESTS), "-q", *sys.argv[1:]], plugins=[Table()]))
+    sys.exit(pytest.main([*map(str, TESTS), "-q", *sys.argv[1:]], plugins=[Table()]))

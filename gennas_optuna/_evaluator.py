@@ -98,12 +98,15 @@ class Evaluator(ABC):
         identity = (arch.space, arch.key)
         with self._lock:
             lock = self._locks[identity]
-        with lock:
-            score = self._scores.get(identity) if reuse else None
-            if score is None:
-                score = self._timed(arch, on_eval)
-                self._scores[identity] = score
-                return score
+        try:
+            with lock:
+                score = self._scores.get(identity) if reuse else None
+                if score is None:
+                    score = self._timed(arch, on_eval)
+                    self._scores[identity] = score
+                    return score
+        finally:
+            self._locks.pop(identity, None)  # whoever waits for it has it
         if on_eval is not None and score.trace is not None:
             for step, loss in zip(score.trace.steps, score.trace.losses, strict=True):
                 if math.isfinite(loss):

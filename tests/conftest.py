@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,3 +60,45 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture(scope="session")
 def cifar10_truth() -> GroundTruth:
     return load_truth("hpo-bench:cifar10", "nasbench201")
+
+
+# Bad input (test_hostile_*.py) ----------------------------------------------------------------
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Iterator[Path]:
+    """The file that hostile input would make if its code ran."""
+    path = tmp_path / "canary"
+    yield path
+    assert not path.exists(), "code of the input ran"
+
+
+@pytest.fixture
+def count(record_property: Callable[[str, object], None]) -> Iterator[Counter[str]]:
+    """How many inputs a test tried, by kind; ``benchmarks.bad_input`` adds them up."""
+    counter: Counter[str] = Counter()
+    yield counter
+    for kind, number in counter.items():
+        record_property(kind, number)
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> dict[str, Path]:
+    """Paths that are no files."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe.json")
+    os.mkfifo(tmp_path / "pipe.npz")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "dangling.yaml").symlink_to(tmp_path / "nowhere")
+    paths = {name: tmp_path / name for name in ("folder", "pipe.json", "pipe.npz", "loop")}
+    return {
+        **paths,
+        "dangling": tmp_path / "dangling.yaml",
+        "missing": tmp_path / "missing.json",
+        "below a file": Path(__file__) / "x",
+        "a device": Path("/dev/zero"),
+        "a null byte": Path("a\0b"),
+        "a long name": Path("x" * 5000),
+        "a surrogate": Path("\ud800"),
+        "nothing": Path(),
+    }

@@ -1,4 +1,8 @@
-"""Bad input: how it is judged, and a corpus of files that no reader of ours should take."""
+"""Bad input: how it is judged, and a corpus of files that no reader of ours should take.
+
+``python -m benchmarks.bad_input`` runs the tests of ``test_hostile_*.py`` and prints how many
+inputs of each kind there were. The fixtures of these tests are in ``conftest.py``.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from hypothesis import HealthCheck, settings
 
 from gennas_optuna.errors import GenNASError
 
@@ -28,6 +33,8 @@ SECONDS = 60
 
 ROOM = 3 * 2**30
 """Bytes of address space that reading may take beyond what the process has."""
+
+quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 # How an input is judged ----------------------------------------------------------------------

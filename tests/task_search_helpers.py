@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 
 from gennas_optuna import get_space
 from gennas_optuna._evaluator import Evaluator
@@ -91,6 +92,14 @@ class Fake:
 def fake_objective(**options: Any) -> ProxyTaskObjective:
     settings = {"n_archs": 10, "make_evaluator": Fake(), **options}
     return ProxyTaskObjective(SPACE, settings.pop("truth", table()), **settings)
+
+
+def study_of(sampler: Any = None, **options: Any) -> optuna.Study:
+    sampler = sampler or optuna.samplers.RandomSampler(seed=0)
+    pruner = optuna.pruners.NopPruner()
+    return optuna.create_study(
+        **{"direction": "maximize", "sampler": sampler, "pruner": pruner, **options}
+    )
 
 
 def main(storage: str, log: str, n_trials: str, sampler: str) -> None:
