@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from gennas_optuna import ProxyTask, get_space, get_task, list_spaces, list_tasks, presets
+from gennas_optuna.benchmarks import load_truth
 from gennas_optuna.errors import (
     DataFileError,
     GenNASError,
@@ -29,6 +33,23 @@ def test_every_packaged_task_is_one_and_named_like_its_file(name: str, tmp_path:
     assert get_task(name) == task
     task.save(tmp_path / "again.json")
     assert get_task(tmp_path / "again.json") == task
+
+
+def test_tasks_that_were_found_say_where_they_come_from() -> None:
+    folder = Path(str(resources.files(presets))) / "provenance"
+    found = [path.stem for path in folder.glob("*.json")]
+    assert "nasbench201-fast" in found
+    for name in found:
+        origin = json.loads((folder / f"{name}.json").read_text())
+        assert get_task(name).digest == origin["task_digest"]
+        assert len(origin["losses"]) == len(origin["archs"]) == origin["n_archs"]
+        space = get_space(origin["space"], form=origin["form"])
+        truth = load_truth(origin["truth"], space)
+        assert truth.digest == origin["truth_digest"]
+        goodness = {record.arch.key: truth.goodness(record) for record in truth}
+        values = [goodness[space.parse(arch).key] for arch in origin["archs"]]
+        expected = stats.spearmanr([-loss for loss in origin["losses"]], values).statistic
+        assert origin["search"]["spearman"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_names_are_sorted_and_without_default() -> None:
