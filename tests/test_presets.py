@@ -46,8 +46,8 @@ def test_tasks_that_were_found_say_where_they_come_from() -> None:
         space = get_space(origin["space"], form=origin["form"])
         truth = load_truth(origin["truth"], space)
         assert truth.digest == origin["truth_digest"]
-        goodness = {record.arch.key: truth.goodness(record) for record in truth}
-        values = [goodness[space.parse(arch).key] for arch in origin["archs"]]
+        goodness = {record.arch: truth.goodness(record) for record in truth}
+        values = [goodness[space.parse(arch)] for arch in origin["archs"]]
         expected = stats.spearmanr([-loss for loss in origin["losses"]], values).statistic
         assert origin["search"]["spearman"] == pytest.approx(expected, abs=1e-6)
 
