@@ -10,8 +10,10 @@ is stopped goes on where it was.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,7 @@ def main(names: tuple[str, ...], out: Path, **settings: Any) -> None:
     _show_models(models, done)
     if len(models) > 2:
         _show_correlations(models, done)
+        _show_families(models, done)
 
 
 def _finished(out: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -110,6 +113,23 @@ def _show_correlations(models: Sequence[Published], done: dict[str, dict[str, An
         gap = paired_difference(goodness["GenNAS"], values, truth)
         row.append("" if name == "GenNAS" else _interval(gap.difference, gap.ci))
         click.echo(f"| {' | '.join(row)} |")
+
+
+def _show_families(models: Sequence[Published], done: dict[str, dict[str, Any]]) -> None:
+    click.echo("\n| family | pairs in the right order | of |\n|---|---|---|")
+    families: dict[str, list[Published]] = {}
+    for model in models:
+        families.setdefault(re.split(r"[- ]", model.name)[0], []).append(model)
+    right = of = 0
+    for family, some in families.items():
+        pairs = list(combinations(some, 2))
+        good = sum(
+            (a.top1 > b.top1) == (done[a.name]["loss"] < done[b.name]["loss"]) for a, b in pairs
+        )
+        right, of = right + good, of + len(pairs)
+        if pairs:
+            click.echo(f"| {family} | {good} | {len(pairs)} |")
+    click.echo(f"| all | {right} | {of} |")
 
 
 def _interval(value: float, ends: tuple[float, float]) -> str:

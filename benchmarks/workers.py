@@ -42,6 +42,7 @@ from gennas_optuna import (
     get_space,
 )
 from gennas_optuna._lease import WORKER
+from gennas_optuna._processes import process_context
 from gennas_optuna.settings import Preset
 from gennas_optuna.storage import open_storage
 from gennas_optuna.workers import share, work
@@ -172,8 +173,7 @@ def kill(
     """Workers that are killed at random, then a look at what they left."""
     rng, name, kills = random.Random(seed), new_name("kill"), 0
     # A process that has imported everything forks the workers, so that they start at once.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gennas_optuna.workers", "gennas_optuna.storage", "psycopg"])
+    context = process_context()
 
     def begin() -> multiprocessing.Process:
         process = context.Process(target=run_worker, args=(storage, name, trials, steps))

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from optuna.study import StudyDirection
 from optuna.trial import BaseTrial
 from torch import nn
 
 from gennas_optuna import _check
 from gennas_optuna._module_copy import seeded_globals
 from gennas_optuna._module_score import ModuleScore, describe
+from gennas_optuna._several import SeveralObjectives
 from gennas_optuna._trial import pruned_without_memory, reporter
-from gennas_optuna.constraints import MEASURES, check_constraints, set_constraints
 from gennas_optuna.errors import GenNASError, InvalidValueError
 from gennas_optuna.evaluator import GenNASEvaluator
 from gennas_optuna.regression import OnEval
@@ -111,7 +110,7 @@ def score(
     return result
 
 
-class ModuleObjective:
+class ModuleObjective(SeveralObjectives):
     """An Optuna objective that builds a module from a trial and minimises its loss.
 
     Each trial gets the attributes ``gennas:cost`` (what was counted and measured), ``gennas:taps``
@@ -155,10 +154,7 @@ class ModuleObjective:
                 f"build_model={_check.shorten(build_model)}: give a function from trial to module"
             )
         self.build_model = build_model
-        self.extra_objectives = tuple(
-            _check.one_of(name, "extra_objectives", MEASURES) for name in extra_objectives
-        )
-        self.constraints = check_constraints(constraints)
+        super().__init__(extra_objectives, constraints)
         self.evaluator = GenNASEvaluator(
             task,
             preset=preset,
@@ -175,16 +171,6 @@ class ModuleObjective:
             "batch_first": batch_first,
         }
 
-    @property
-    def directions(self) -> list[StudyDirection]:
-        """For ``create_study(directions=...)``: everything is minimised."""
-        return [StudyDirection.MINIMIZE] * (1 + len(self.extra_objectives))
-
-    @property
-    def metric_names(self) -> list[str]:
-        """For ``study.set_metric_names``."""
-        return ["loss", *self.extra_objectives]
-
     def __call__(self, trial: BaseTrial) -> float | tuple[float, ...]:
         """Build and score the module that the trial proposes."""
         evaluator = self.evaluator
@@ -194,12 +180,9 @@ class ModuleObjective:
         cost: dict[str, float] = {}
 
         def on_cost(measure: Callable[[str], float]) -> None:
-            names = {"params", "flops", *self.extra_objectives, *self.constraints}
-            cost.update({name: measure(name) for name in MEASURES if name in names})
+            cost.update(self._costs(measure))
             trial.set_user_attr("gennas:cost", cost)
-            excess = {name: cost[name] / limit - 1 for name, limit in self.constraints.items()}
-            set_constraints(trial, excess)
-            if any(value > 0 for value in excess.values()):
+            if not self._admit(trial, cost.__getitem__):
                 raise _BeyondLimitsError
 
         loss = math.inf
@@ -214,8 +197,7 @@ class ModuleObjective:
         except GenNASError as error:
             trial.set_user_attr("gennas:error", str(error))
             raise
-        extra = tuple(cost[name] for name in self.extra_objectives)
-        return (loss, *extra) if extra else loss
+        return self._values(loss, cost.__getitem__)
 
 
 class _BeyondLimitsError(Exception):

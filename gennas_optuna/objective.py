@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 import torch
-from optuna.study import StudyDirection
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from gennas_optuna import _check
 from gennas_optuna._evaluator import Evaluator, Score
+from gennas_optuna._several import SeveralObjectives
 from gennas_optuna._trial import pruned_without_memory, reporter
-from gennas_optuna.constraints import (
-    MEASURES,
-    check_constraints,
-    constraints_of,
-    set_constraints,
-)
+from gennas_optuna.constraints import constraints_of, set_constraints
 from gennas_optuna.evaluator import GenNASEvaluator
 from gennas_optuna.latency import latency
 from gennas_optuna.memory import peak_memory
@@ -33,7 +28,7 @@ from gennas_optuna.task import ProxyTask
 Duplicates = Literal["cached", "prune", "evaluate"]
 
 
-class GenNASObjective:
+class GenNASObjective(SeveralObjectives):
     """An objective that minimises the GenNAS loss over a search space.
 
     It works with ``study.optimize``, with ``FixedTrial`` and with ``enqueue_trial``, can be
@@ -92,10 +87,7 @@ class GenNASObjective:
         evaluator: Evaluator | None = None,
     ) -> None:
         self.space = get_space(space) if isinstance(space, str) else space
-        self.extra_objectives = tuple(
-            _check.one_of(name, "extra_objectives", MEASURES) for name in extra_objectives
-        )
-        self.constraints = check_constraints(constraints)
+        super().__init__(extra_objectives, constraints)
         self._measured: dict[tuple[str, Architecture], float] = {}
         self.duplicates = _check.one_of(duplicates, "duplicates", ("cached", "prune", "evaluate"))
         self.evaluator = evaluator or GenNASEvaluator(
@@ -108,16 +100,6 @@ class GenNASObjective:
             device=device,
             threads=threads,
         )
-
-    @property
-    def directions(self) -> list[StudyDirection]:
-        """For ``create_study(directions=...)``: everything is minimised."""
-        return [StudyDirection.MINIMIZE] * (1 + len(self.extra_objectives))
-
-    @property
-    def metric_names(self) -> list[str]:
-        """For ``study.set_metric_names``."""
-        return ["loss", *self.extra_objectives]
 
     def __call__(self, trial: BaseTrial) -> float | tuple[float, ...]:
         """Score the architecture that the trial proposes.
@@ -166,23 +148,19 @@ class GenNASObjective:
 
     def admit(self, trial: BaseTrial, arch: Architecture) -> bool:
         """Set the trial's constraints; whether the architecture is within all of them."""
-        excess = {
-            name: self.measure(arch, name) / limit - 1 for name, limit in self.constraints.items()
-        }
-        set_constraints(trial, excess)
-        return all(value <= 0 for value in excess.values())
+        return self._admit(trial, partial(self.measure, arch))
 
     def reject(self, trial: BaseTrial, arch: Architecture) -> float | tuple[float, ...]:
         """The value or values of an architecture beyond a constraint, which is not trained."""
         trial.set_user_attr("gennas:cost", self._cost(arch, cpu_seconds=0.0))
-        return self._values(math.inf, arch)
+        return self._values(math.inf, partial(self.measure, arch))
 
     def finish(
         self, trial: BaseTrial, arch: Architecture, score: Score
     ) -> float | tuple[float, ...]:
         """Note the cost in the trial's attributes; the trial's value or values."""
         trial.set_user_attr("gennas:seconds", round(score.seconds, 3))
-        values = self._values(score.loss, arch)
+        values = self._values(score.loss, partial(self.measure, arch))
         trial.set_user_attr("gennas:cost", self._cost(arch, round(score.cpu_seconds, 4)))
         return values
 
@@ -208,14 +186,8 @@ class GenNASObjective:
         limits = [f"{name}<={limit:g}" for name, limit in self.constraints.items()]
         return "+".join([self.evaluator.identity(self.space), *self.extra_objectives, *limits])
 
-    def _values(self, loss: float, arch: Architecture) -> float | tuple[float, ...]:
-        extra = tuple(self.measure(arch, name) for name in self.extra_objectives)
-        return (loss, *extra) if extra else loss
-
     def _cost(self, arch: Architecture, cpu_seconds: float) -> dict[str, float]:
-        names = {"params", "flops", *self.extra_objectives, *self.constraints}
-        cost = {name: self.measure(arch, name) for name in MEASURES if name in names}
-        return {**cost, "cpu_seconds": cpu_seconds}
+        return {**self._costs(partial(self.measure, arch)), "cpu_seconds": cpu_seconds}
 
     def _finished(self, trial: BaseTrial, arch: Architecture) -> FrozenTrial | None:
         """The first finished trial of the study with this network under these settings."""

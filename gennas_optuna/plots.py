@@ -109,7 +109,7 @@ def plot_best_so_far(studies: Mapping[str, Sequence[optuna.Study]]) -> Figure:
         grid, mean = mean_curve(some)
         axes.step(grid, mean, where="post", color=colour, linewidth=2, label=name)
     axes.set_xlabel("architectures trained")
-    axes.set_ylabel("best rank correlation (own architectures)")
+    axes.set_ylabel("best rank correlation (search set)")
     axes.legend()
     axes.grid(alpha=0.3)
     return figure

@@ -13,6 +13,9 @@ import torch
 
 from gennas_optuna.benchmarks import GroundTruth, load_truth
 
+_PARITY = "parity "
+"""How properties of tests that count rows of parity begin."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """NNI's experiments, which mostly wait, run beside all the rest if they come first."""
@@ -39,9 +42,6 @@ def matched(record_property: Callable[[str, object], None]) -> Iterator[Callable
     yield lambda table: rows.update([table])
     for table, number in rows.items():
         record_property(f"{_PARITY}{table}", number)
-
-
-_PARITY = "parity "
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -24,6 +24,7 @@ FRONT_ENDS = {
     "_journal",
     "_lease",
     "_patience",
+    "_several",
     "_task_result",
     "_task_study",
     "cli",

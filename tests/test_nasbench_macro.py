@@ -111,10 +111,10 @@ def test_every_parity_row_of_the_benchmark(matched: Callable[[str], None]) -> No
 
 
 def test_sizes_of_the_benchmarks_records() -> None:
-    """``params`` and ``flops`` of every 60th record of the benchmark, exactly."""
+    """``params`` and ``flops`` of every 20th record of the benchmark, exactly."""
     records = parity.load("benchmarks/nasbench_macro/nas-bench-macro_cifar10.json")
     assert {str(BENCHMARK.parse(code)) for code in records} == set(records)
-    for code, record in list(records.items())[::60]:
+    for code, record in list(records.items())[::20]:
         net = BENCHMARK.skeleton(BENCHMARK.parse(code))
         assert parity.parameters(net) + CLASSIFIER_PARAMS == record["params"]
         assert macs(net) + CLASSIFIER_MACS == record["flops"]

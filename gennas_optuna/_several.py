@@ -1,0 +1,57 @@
+"""What the objectives do alike with further values and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from optuna.study import StudyDirection
+from optuna.trial import BaseTrial
+
+from gennas_optuna import _check
+from gennas_optuna.constraints import MEASURES, check_constraints, set_constraints
+
+
+class SeveralObjectives:
+    """An objective that minimises a loss, and some costs beside it, within limits on costs.
+
+    Args:
+        extra_objectives: further values to minimise, of :data:`MEASURES`.
+        constraints: upper limits, by the same names.
+
+    Raises:
+        InvalidValueError: a name or a limit is not allowed.
+    """
+
+    def __init__(
+        self, extra_objectives: Sequence[str], constraints: Mapping[str, float] | None
+    ) -> None:
+        self.extra_objectives = tuple(
+            _check.one_of(name, "extra_objectives", MEASURES) for name in extra_objectives
+        )
+        self.constraints = check_constraints(constraints)
+
+    @property
+    def directions(self) -> list[StudyDirection]:
+        """For ``create_study(directions=...)``: everything is minimised."""
+        return [StudyDirection.MINIMIZE] * (1 + len(self.extra_objectives))
+
+    @property
+    def metric_names(self) -> list[str]:
+        """For ``study.set_metric_names``."""
+        return ["loss", *self.extra_objectives]
+
+    def _costs(self, measure: Callable[[str], float]) -> dict[str, float]:
+        """What is noted of a network: its sizes, and all that is asked for."""
+        names = {"params", "flops", *self.extra_objectives, *self.constraints}
+        return {name: measure(name) for name in MEASURES if name in names}
+
+    def _admit(self, trial: BaseTrial, measure: Callable[[str], float]) -> bool:
+        """Set the trial's constraints; whether the network is within all of them."""
+        excess = {name: measure(name) / limit - 1 for name, limit in self.constraints.items()}
+        set_constraints(trial, excess)
+        return all(value <= 0 for value in excess.values())
+
+    def _values(self, loss: float, measure: Callable[[str], float]) -> float | tuple[float, ...]:
+        """The trial's value or values."""
+        extra = tuple(measure(name) for name in self.extra_objectives)
+        return (loss, *extra) if extra else loss
