@@ -121,7 +121,8 @@ def tune_task(space: str, form: str | None, truth: str, **options: Any) -> None:
         )
     if options["out"] is not None and not options["out"].parent.is_dir():
         raise InvalidValueError(f"--out: there is no folder {options['out'].parent}")
-    start = [get_task(name, chosen) for name in options["start"] if name != "none"]
+    preset = options["preset"]
+    start = [get_task(name, chosen, preset=preset) for name in options["start"] if name != "none"]
     study = open_study(
         options["storage"],
         options["study_name"] or space,

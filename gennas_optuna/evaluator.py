@@ -20,8 +20,8 @@ from gennas_optuna.inputs import load_images
 from gennas_optuna.presets import get_task
 from gennas_optuna.regression import OnEval, Status, Trace, fit, make_heads
 from gennas_optuna.seeding import torch_generator
-from gennas_optuna.settings import Preset, get_preset
-from gennas_optuna.spaces import Architecture, SearchSpace
+from gennas_optuna.settings import PRESETS, Preset, get_preset
+from gennas_optuna.spaces import Architecture, Scale, SearchSpace
 from gennas_optuna.taps import StagedModel
 from gennas_optuna.task import Batch, ProxyTask
 
@@ -29,6 +29,11 @@ __all__ = ["GenNASEvaluator", "Score"]
 
 REPORTS = (0.6, 0.7, 0.8, 0.9, 1.0)
 """When the loss is reported by default, as shares of all steps."""
+
+
+def _size(scale: Scale) -> dict[str, Any]:
+    """A scale for identities, as it was before there were factors if it has none."""
+    return {k: v for k, v in asdict(scale).items() if v != 1 or not k.endswith("_factor")}
 
 
 class GenNASEvaluator(Evaluator):
@@ -39,7 +44,8 @@ class GenNASEvaluator(Evaluator):
     the process; and no network is trained twice by one evaluator.
 
     Args:
-        task: ``"default"`` (the space's preset), the name of a preset task, a file, or a
+        task: ``"default"`` (the space's own task for the preset, see
+            :func:`gennas_optuna.get_task`), the name of a packaged task, a file, or a
             :class:`ProxyTask`.
         preset: ``"fast"``, ``"balanced"``, ``"paper"`` or a :class:`Preset`: how long, at what
             size and how it is read.
@@ -115,7 +121,8 @@ class GenNASEvaluator(Evaluator):
 
     def task_for(self, space: SearchSpace) -> ProxyTask:
         """The proxy task that architectures of ``space`` are scored on."""
-        return self._as_run(self._task or get_task("default", space))
+        preset = self.preset.name if PRESETS.get(self.preset.name) == self.preset else None
+        return self._as_run(self._task or get_task("default", space, preset=preset))
 
     def _as_run(self, task: ProxyTask) -> ProxyTask:
         """The task with the preset's batch and optimiser."""
@@ -134,7 +141,7 @@ class GenNASEvaluator(Evaluator):
         if isinstance(inputs, torch.Tensor):
             inputs = hashlib.sha256(inputs.cpu().contiguous().numpy().tobytes()).hexdigest()
         scale = self.preset.scale_for(space.name)
-        size = None if scale is None else asdict(scale)
+        size = None if scale is None else _size(scale)
         parts = [self.task_for(space).digest, self.steps, size, str(inputs), self.seed]
         # Named, so that presets without them keep the identity they had.
         extra = {"init": self.preset.init, "window": self.preset.window}

@@ -8,6 +8,7 @@ from gennas_optuna import _check
 from gennas_optuna.errors import UnknownNameError
 from gennas_optuna.spaces import Scale
 from gennas_optuna.spaces._init import SCHEMES
+from gennas_optuna.spaces.nds import CELL_SPACES
 from gennas_optuna.task_parts import Optimizer
 
 
@@ -59,6 +60,9 @@ class Preset:
         return dict(self.scales).get(space, self.scale)
 
 
+_CELLS = tuple((name, Scale(width_factor=0.25, depth_factor=0.5)) for name in CELL_SPACES)
+"""Small networks of the NDS cells learn the signals in a fraction of the steps."""
+
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -68,9 +72,9 @@ PRESETS = {
             batch_size=8,
             window=6,
             init="pytorch",
-            scales=(("nasbench201", Scale(depth=1)),),
+            scales=(("nasbench201", Scale(depth=1)), *_CELLS),
         ),
-        Preset("balanced", steps=40, batch_size=8, window=10, init="pytorch"),
+        Preset("balanced", steps=40, batch_size=8, window=10, init="pytorch", scales=_CELLS),
         Preset("paper", steps=100),
     )
 }

@@ -256,6 +256,17 @@ def test_scale_caps_width_and_depth() -> None:
     assert str(space.skeleton(arch)) == str(space.skeleton(arch, scale=Scale(1024, 16)))
 
 
+def test_factors_keep_the_differences_between_stages() -> None:
+    space = get_space("resnext-b")
+    arch = space.parse(RESNEXT)
+    own = space.skeleton(arch)
+    half = space.skeleton(arch, scale=Scale(width_factor=0.5, depth_factor=0.5))
+    for small, large in zip(half.taps, own.taps, strict=True):
+        assert small.channels == max(large.channels // 2, 8)
+    blocks = [[len(stage.blocks) for stage in net.stages] for net in (half, own)]  # type: ignore[union-attr, arg-type]
+    assert blocks[0] == [max(1, round(n / 2)) for n in blocks[1]]
+
+
 def test_initial_weights_are_normal_by_fan_out() -> None:
     space = get_space("resnet")
     net = built(space, space.parse(VANILLA))

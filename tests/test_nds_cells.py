@@ -148,6 +148,19 @@ def test_shallow_networks(name: str, depth: int) -> None:
             assert len({tap.shape[2] for tap in taps}) == 3
 
 
+@pytest.mark.parametrize(("width", "channels"), [(96, 24), (48, 12), (32, 8), (16, 8), (6, 6)])
+@pytest.mark.parametrize(("depth", "cells"), [(22, 11), (14, 7), (8, 4), (3, 3)])
+def test_factors_keep_wide_and_deep_apart(
+    width: int, channels: int, depth: int, cells: int
+) -> None:
+    space = get_space("darts")
+    arch = darts(f"sep_conv_3x3 0 sep_conv_3x3 0 {REST}", width=width, depth=depth)
+    net = space.skeleton(arch, scale=Scale(width_factor=0.25, depth_factor=0.5))
+    known = space.skeleton(arch, scale=Scale(width=channels, depth=cells))
+    assert str(net) == str(known)
+    assert net.taps == known.taps
+
+
 def test_outside_of_the_sampled_space() -> None:
     """Such architectures are built and named, but have no parameters."""
     space = get_space("darts")

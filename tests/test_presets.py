@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from gennas_optuna import ProxyTask, get_space, get_task, list_spaces, list_tasks, presets
+from gennas_optuna import (
+    GenNASEvaluator,
+    ProxyTask,
+    get_space,
+    get_task,
+    list_spaces,
+    list_tasks,
+    presets,
+)
 from gennas_optuna.benchmarks import load_truth
 from gennas_optuna.errors import (
     DataFileError,
@@ -75,6 +83,34 @@ def test_a_space_may_have_a_task_of_its_own(
     assert get_task("default", get_space("nasbench201")).name == "own"
     assert get_task("default", get_space("nasbench101")).name == "generic"
     assert get_task("default").name == "generic"
+
+
+def test_a_task_that_was_found_for_a_preset_is_the_default_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A task is the default only where it was searched for: that space at that preset."""
+    space = get_space("nasbench201")
+    assert get_task("default", space, preset="fast").name == "nasbench201-fast"
+    assert get_task("default", get_space("nasbench-macro"), preset="fast").name == "generic"
+    assert get_task("default", space, preset="paper").name == "generic"
+    (tmp_path / "nasbench201.json").write_text('{"name": "own", "stages": [{}, {}, {}]}')
+    files = {**presets._files(), "nasbench201": tmp_path / "nasbench201.json"}
+    monkeypatch.setattr(presets, "_files", lambda: files)
+    assert get_task("default", space, preset="fast").name == "nasbench201-fast"
+    assert get_task("default", space, preset="balanced").name == "own"
+
+
+def test_evaluators_take_the_default_of_their_preset() -> None:
+    space = get_space("nasbench201")
+    names = {
+        name: GenNASEvaluator(preset=name, device="cpu").task_for(space).name
+        for name in ("fast", "paper")
+    }
+    assert names == {"fast": "nasbench201-fast", "paper": "generic"}
+    own = Preset("fast", steps=3)  # another training under that name
+    assert GenNASEvaluator(preset=own, device="cpu").task_for(space).name == "generic"
+    given = GenNASEvaluator("generic", preset="fast", device="cpu")
+    assert given.task_for(space).name == "generic"
 
 
 def test_the_default_without_a_space_is_of_images() -> None:

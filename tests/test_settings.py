@@ -67,6 +67,22 @@ def test_whatever_changes_the_loss_changes_the_identity() -> None:
     ).identity(NB201)
 
 
+def test_a_factor_is_part_of_what_a_loss_depends_on() -> None:
+    presets = [
+        replace(TINY, scale=replace(Scale(width=8), **change))
+        for change in ({}, {"depth_factor": 0.5}, {"depth_factor": 0.4})
+    ]
+    identities = {GenNASEvaluator("generic", preset=p).identity(NB201) for p in presets}
+    assert len(identities) == 3
+
+
+@pytest.mark.parametrize("factor", [0, -1, 1.5, float("nan"), "half", None, True])
+@pytest.mark.parametrize("name", ["width_factor", "depth_factor"])
+def test_factors_are_shares(name: str, factor: Any) -> None:
+    with pytest.raises(GenNASError, match=f"scale {name}"):
+        Scale(**{name: factor})
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_presets_of_the_package_are_found_by_name(name: str) -> None:
     assert get_preset(name).name == name

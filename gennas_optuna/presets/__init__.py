@@ -5,6 +5,7 @@ Where those that were searched for come from stands in ``provenance/``.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import resources
 from pathlib import Path
 
@@ -23,14 +24,21 @@ def list_tasks() -> list[str]:
     return sorted(_files())
 
 
-def get_task(task: str | Path | ProxyTask, space: SearchSpace | None = None) -> ProxyTask:
+def get_task(
+    task: str | Path | ProxyTask,
+    space: SearchSpace | None = None,
+    *,
+    preset: str | None = None,
+) -> ProxyTask:
     """Find a proxy task.
 
     Args:
-        task: ``"default"``: the task named like ``space`` if there is one, else the generic task
-            of its layout; a name from :func:`list_tasks`; a file that :meth:`ProxyTask.load`
-            reads; or a task, which is passed through.
+        task: ``"default"``: the task that was found for ``space`` at this preset if there is one,
+            else the one named like the space, else the generic task of its layout; a name from
+            :func:`list_tasks`; a file that :meth:`ProxyTask.load` reads; or a task, which is
+            passed through.
         space: what the default is for; any image space if not given.
+        preset: name of the preset that the default is for.
 
     Raises:
         MissingFileError: it is neither a name nor a file.
@@ -40,8 +48,7 @@ def get_task(task: str | Path | ProxyTask, space: SearchSpace | None = None) -> 
     files = _files()
     name = str(task)
     if name == "default":
-        layout = "NCHW" if space is None else space.layout
-        name = space.name if space is not None and space.name in files else _DEFAULTS[layout]
+        name = _default(space, preset, files)
     if name in files:
         return ProxyTask.from_dict(read_data(files[name]), where=f"task {name}")
     try:
@@ -51,6 +58,13 @@ def get_task(task: str | Path | ProxyTask, space: SearchSpace | None = None) -> 
         raise MissingFileError(
             f"task {shorten(name, 200)}: no such file, and not one of {names}"
         ) from None
+
+
+def _default(space: SearchSpace | None, preset: str | None, names: Collection[str]) -> str:
+    if space is None:
+        return _DEFAULTS["NCHW"]
+    own = (f"{space.name}-{preset}", space.name)
+    return next((name for name in own if name in names), _DEFAULTS[space.layout])
 
 
 def _files() -> dict[str, Path]:

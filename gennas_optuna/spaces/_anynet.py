@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from gennas_optuna.errors import InvalidValueError
+from gennas_optuna.spaces._base import Scale
 from gennas_optuna.taps import StagedModel, TapInfo
 
 Block = Literal["vanilla", "basic", "bottleneck"]
@@ -34,13 +35,13 @@ class Stage(NamedTuple):
     inner: int = 0
     groups: int = 0
 
-    def capped(self, width: int | None, depth: int | None) -> Stage:
-        """The stage with at most so many channels and blocks; inner parts in proportion."""
-        capped = min(self.width, width or self.width)
-        inner = max(self.inner * capped // self.width, min(self.inner, 1))
+    def sized(self, scale: Scale) -> Stage:
+        """The stage with at most the scale's channels and blocks; inner parts in proportion."""
+        width = min(self.width, scale.channels(self.width))
+        inner = max(self.inner * width // self.width, min(self.inner, 1))
         return self._replace(
-            depth=min(self.depth, depth or self.depth),
-            width=capped,
+            depth=min(self.depth, scale.blocks(self.depth)),
+            width=width,
             inner=inner,
             groups=self.groups if inner == self.inner else math.gcd(self.groups, inner),
         )
@@ -58,11 +59,11 @@ class Plan(NamedTuple):
     stem_width: int
     stages: tuple[Stage, ...]
 
-    def capped(self, width: int | None, depth: int | None) -> Plan:
-        """The plan with no part wider than ``width`` and no stage deeper than ``depth``."""
+    def sized(self, scale: Scale) -> Plan:
+        """The plan with no part wider, and no stage deeper, than the scale says."""
         return self._replace(
-            stem_width=min(self.stem_width, width or self.stem_width),
-            stages=tuple(stage.capped(width, depth) for stage in self.stages),
+            stem_width=min(self.stem_width, scale.channels(self.stem_width)),
+            stages=tuple(stage.sized(scale) for stage in self.stages),
         )
 
     def __str__(self) -> str:

@@ -9,6 +9,7 @@ from torch import nn
 
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.spaces._dataflow import DataFlow
+from gennas_optuna.spaces._pool import AvgPool
 from gennas_optuna.taps import StagedModel, TapInfo
 
 POOL = "p"
@@ -77,7 +78,7 @@ class _Cell(nn.Module):
                     nn.BatchNorm2d(channels, affine=own_norm, track_running_stats=own_norm),
                 )
         self.relu = nn.ReLU()
-        self.pool = nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+        self.pool = AvgPool(3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         values = [x]

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from gennas_optuna.spaces._pool import AvgPool
+
 
 class Op(NamedTuple):
     """One operation on ``channels`` channels.
@@ -70,9 +72,7 @@ def _skip(channels: int, stride: int) -> nn.Module:
 
 
 def _avg_pool(kernel: int) -> Callable[[int, int], nn.Module]:
-    return lambda _, stride: nn.AvgPool2d(
-        kernel, stride=stride, padding=kernel // 2, count_include_pad=False
-    )
+    return lambda _, stride: AvgPool(kernel, stride)
 
 
 def _max_pool(kernel: int) -> Callable[[int, int], nn.Module]:

@@ -137,8 +137,8 @@ class NASBench101(SearchSpace):
         cell = _cell(arch)
         return NASBench101Net(
             _canonical(cell) if canonical else graph.flow(cell),
-            width=scale.width or 16,
-            depth=scale.depth or 3,
+            width=scale.channels(16),
+            depth=scale.blocks(3),
             input_shape=input_shape,
         )
 

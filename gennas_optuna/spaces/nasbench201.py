@@ -110,8 +110,8 @@ class NASBench201(SearchSpace):
         ops = _ops(arch)
         return NASBench201Net(
             _canonical(ops) if canonical else _flow(ops),
-            width=scale.width or 16,
-            depth=scale.depth or 5,
+            width=scale.channels(16),
+            depth=scale.blocks(5),
             own_norm=self.form == "benchmark",
             input_shape=input_shape,
         )

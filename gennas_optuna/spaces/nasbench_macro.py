@@ -100,14 +100,14 @@ class NASBenchMacro(SearchSpace):
     def _network(
         self, arch: Architecture, scale: Scale, canonical: bool, input_shape: tuple[int, ...]
     ) -> NASBenchMacroNet:
-        if scale.depth is not None:
+        if scale.depth is not None or scale.depth_factor != 1:
             raise InvalidValueError(
-                f"scale depth={scale.depth}: a NAS-Bench-Macro architecture says itself how deep "
+                f"{scale}: a NAS-Bench-Macro architecture says itself how deep "
                 "it is; give a scale with a width only"
             )
         return NASBenchMacroNet(
             self._canonical(arch) if canonical else _digits(arch),
-            width=scale.width or 32,
+            width=scale.channels(32),
             gennas=self.form == "gennas",
             input_shape=input_shape,
         )

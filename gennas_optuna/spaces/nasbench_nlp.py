@@ -115,8 +115,8 @@ class NASBenchNLP(SearchSpace):
         recipe = _recipe(arch)
         return RecurrentNet(
             _canonical(recipe) if canonical else graph(recipe),
-            width=scale.width or 400,
-            depth=scale.depth or 3,
+            width=scale.channels(400),
+            depth=scale.blocks(3),
             frozen=self.form == "gennas",
             input_shape=input_shape,
         )

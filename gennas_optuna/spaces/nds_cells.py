@@ -182,8 +182,8 @@ class NDSCells(SearchSpace):
         return CellNet(
             normal,
             reduce,
-            width=scale.width or width,
-            depth=scale.depth or depth,
+            width=scale.channels(width),
+            depth=scale.blocks(depth, least=3),
             stem=stem,
             prune=canonical,
             input_shape=input_shape,

@@ -175,7 +175,7 @@ class NDSStages(SearchSpace):
     def _network(
         self, arch: Architecture, scale: Scale, canonical: bool, input_shape: tuple[int, ...]
     ) -> AnyNet:
-        plan = self._plan(_code(arch)).capped(scale.width, scale.depth)
+        plan = self._plan(_code(arch)).sized(scale)
         return AnyNet(plan, input_shape=input_shape)
 
     def _plan(self, code: Code) -> Plan:
