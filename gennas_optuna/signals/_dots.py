@@ -36,7 +36,9 @@ class _Dots(Signal):
     ) -> torch.Tensor:
         cells = size[0] * size[1]
         shape = (batch if self.local else 1, channels, cells)
-        rank = torch.rand(shape, generator=generator).argsort(-1)
+        draws = torch.rand(shape, generator=generator).numpy()
+        # Stable, so that equal draws are the same dots on every processor.
+        rank = torch.from_numpy(np.argsort(draws, axis=-1, kind="stable"))
         sign = torch.randint(2, shape, generator=generator) * 2 - 1
         dots = torch.where(rank < int(self.fraction * cells), sign, 0)
         return dots.to(torch.float32).view(*shape[:2], *size)
