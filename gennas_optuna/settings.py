@@ -8,7 +8,7 @@ from gennas_optuna import _check
 from gennas_optuna.errors import UnknownNameError
 from gennas_optuna.spaces import Scale
 from gennas_optuna.spaces._init import SCHEMES
-from gennas_optuna.spaces.nds import CELL_SPACES
+from gennas_optuna.spaces.nds import CELL_SPACES, STAGE_SPACES
 from gennas_optuna.task_parts import Optimizer
 
 
@@ -60,8 +60,11 @@ class Preset:
         return dict(self.scales).get(space, self.scale)
 
 
-_CELLS = tuple((name, Scale(width_factor=0.25, depth_factor=0.5)) for name in CELL_SPACES)
-"""Small networks of the NDS cells learn the signals in a fraction of the steps."""
+_SMALLER = (
+    *((name, Scale(width_factor=0.25, depth_factor=0.5)) for name in CELL_SPACES),
+    *((name, Scale(width_factor=0.5, depth_factor=0.5)) for name in STAGE_SPACES),
+)
+"""Small networks of the NDS spaces learn the signals in a fraction of the steps."""
 
 PRESETS = {
     preset.name: preset
@@ -72,9 +75,9 @@ PRESETS = {
             batch_size=8,
             window=6,
             init="pytorch",
-            scales=(("nasbench201", Scale(depth=1)), *_CELLS),
+            scales=(("nasbench201", Scale(depth=1)), *_SMALLER),
         ),
-        Preset("balanced", steps=40, batch_size=8, window=10, init="pytorch", scales=_CELLS),
+        Preset("balanced", steps=40, batch_size=8, window=10, init="pytorch", scales=_SMALLER),
         Preset("paper", steps=100),
     )
 }
