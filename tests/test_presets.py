@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
+import parity
 from gennas_optuna import (
     GenNASEvaluator,
     ProxyTask,
@@ -46,18 +47,37 @@ def test_every_packaged_task_is_one_and_named_like_its_file(name: str, tmp_path:
 def test_tasks_that_were_found_say_where_they_come_from() -> None:
     folder = Path(str(resources.files(presets))) / "provenance"
     found = [path.stem for path in folder.glob("*.json")]
-    assert "nasbench201-fast" in found
+    assert sorted(found) == [name for name in list_tasks() if not name.startswith("generic")]
     for name in found:
-        origin = json.loads((folder / f"{name}.json").read_text())
+        origin = _origin(name)
         assert get_task(name).digest == origin["task_digest"]
         assert len(origin["losses"]) == len(origin["archs"]) == origin["n_archs"]
-        space = get_space(origin["space"], form=origin["form"])
-        truth = load_truth(origin["truth"], space)
-        assert truth.digest == origin["truth_digest"]
-        goodness = {record.arch: truth.goodness(record) for record in truth}
-        values = [goodness[space.parse(arch)] for arch in origin["archs"]]
-        expected = stats.spearmanr([-loss for loss in origin["losses"]], values).statistic
-        assert origin["search"]["spearman"] == pytest.approx(expected, abs=1e-6)
+
+
+TRUTHS = {
+    "nasbench101-fast": "nasbench101/nasbench1_search_20.json",
+    "nasbench201-fast": None,
+    "nds-stages-fast": "nds/ResNeXt-A_in.json",
+}
+
+
+@pytest.mark.parametrize(("name", "file"), TRUTHS.items())
+def test_the_correlation_they_were_found_with_is_scipys(name: str, file: str | None) -> None:
+    origin = _origin(name)
+    space = get_space(origin["space"], form=origin["form"])
+    where = origin["truth"] if file is None else parity.shared(f"benchmarks/{file}")
+    truth = load_truth(where, space)
+    assert truth.digest == origin["truth_digest"]
+    goodness = {record.arch: truth.goodness(record) for record in truth}
+    values = [goodness[space.parse(arch)] for arch in origin["archs"]]
+    expected = stats.spearmanr([-loss for loss in origin["losses"]], values).statistic
+    assert origin["search"]["spearman"] == pytest.approx(expected, abs=1e-6)
+
+
+def _origin(name: str) -> dict[str, Any]:
+    folder = Path(str(resources.files(presets))) / "provenance"
+    origin: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
+    return origin
 
 
 def test_names_are_sorted_and_without_default() -> None:
@@ -93,6 +113,8 @@ def test_a_task_that_was_found_for_a_preset_is_the_default_there(
     assert get_task("default", space, preset="fast").name == "nasbench201-fast"
     assert get_task("default", get_space("nasbench-macro"), preset="fast").name == "generic"
     assert get_task("default", space, preset="paper").name == "generic"
+    for name in ("resnet", "resnext-a-in", "resnext-b"):  # found in one of the family
+        assert get_task("default", get_space(name), preset="fast").name == "nds-stages-fast"
     (tmp_path / "nasbench201.json").write_text('{"name": "own", "stages": [{}, {}, {}]}')
     files = {**presets._files(), "nasbench201": tmp_path / "nasbench201.json"}
     monkeypatch.setattr(presets, "_files", lambda: files)

@@ -13,10 +13,14 @@ from gennas_optuna._check import shorten
 from gennas_optuna._files import read_data
 from gennas_optuna.errors import MissingFileError
 from gennas_optuna.spaces import SearchSpace
+from gennas_optuna.spaces.nds import STAGE_SPACES
 from gennas_optuna.task import ProxyTask
 
 _DEFAULTS = {"NCHW": "generic", "LND": "generic-sequence"}
 """The task of a space without one of its own, by the layout of its taps."""
+
+_FAMILIES = dict.fromkeys(STAGE_SPACES, "nds-stages")
+"""Spaces that share what was found in one of them (see its provenance), by the family's name."""
 
 
 def list_tasks() -> list[str]:
@@ -33,10 +37,10 @@ def get_task(
     """Find a proxy task.
 
     Args:
-        task: ``"default"``: the task that was found for ``space`` at this preset if there is one,
-            else the one named like the space, else the generic task of its layout; a name from
-            :func:`list_tasks`; a file that :meth:`ProxyTask.load` reads; or a task, which is
-            passed through.
+        task: ``"default"``: the task that was found for ``space`` or its family at this preset
+            if there is one, else the one named like the space, else the generic task of its
+            layout; a name from :func:`list_tasks`; a file that :meth:`ProxyTask.load` reads; or
+            a task, which is passed through.
         space: what the default is for; any image space if not given.
         preset: name of the preset that the default is for.
 
@@ -63,7 +67,8 @@ def get_task(
 def _default(space: SearchSpace | None, preset: str | None, names: Collection[str]) -> str:
     if space is None:
         return _DEFAULTS["NCHW"]
-    own = (f"{space.name}-{preset}", space.name)
+    places = [space.name, _FAMILIES.get(space.name, space.name)]
+    own = [*(f"{place}-{preset}" for place in places), *places]
     return next((name for name in own if name in names), _DEFAULTS[space.layout])
 
 
