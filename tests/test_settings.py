@@ -69,8 +69,7 @@ def test_whatever_changes_the_loss_changes_the_identity() -> None:
 
 def test_a_factor_is_part_of_what_a_loss_depends_on() -> None:
     presets = [
-        replace(TINY, scale=replace(Scale(width=8), **change))
-        for change in ({}, {"depth_factor": 0.5}, {"depth_factor": 0.4})
+        replace(TINY, scale=Scale(width=8, depth_factor=factor)) for factor in (1, 0.5, 0.4)
     ]
     identities = {GenNASEvaluator("generic", preset=p).identity(NB201) for p in presets}
     assert len(identities) == 3
@@ -81,6 +80,12 @@ def test_a_factor_is_part_of_what_a_loss_depends_on() -> None:
 def test_factors_are_shares(name: str, factor: Any) -> None:
     with pytest.raises(GenNASError, match=f"scale {name}"):
         Scale(**{name: factor})
+
+
+@pytest.mark.parametrize("name", ["width", "depth"])
+def test_a_size_and_a_factor_contradict_each_other(name: str) -> None:
+    with pytest.raises(GenNASError, match=f"give {name} or {name}_factor, not both"):
+        Scale(**{name: 4, f"{name}_factor": 0.5})
 
 
 @pytest.mark.parametrize("name", PRESETS)

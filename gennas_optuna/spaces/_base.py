@@ -44,12 +44,13 @@ class Scale:
     depth_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("width_factor", "depth_factor"):
-            _check.number_field(self, name, f"scale {name}", low=0.01, high=1)
         for name in ("width", "depth"):
-            value = getattr(self, name)
+            value, factor = getattr(self, name), f"{name}_factor"
+            _check.number_field(self, factor, f"scale {factor}", low=0.01, high=1)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InvalidValueError(f"scale {name}={value!r}: give a whole number from 1 up")
+            if value is not None and getattr(self, factor) != 1:
+                raise InvalidValueError(f"scale: give {name} or {factor}, not both")
 
     def channels(self, own: int) -> int:
         """Width of the stem of an architecture that has ``own`` channels: even if resized."""
