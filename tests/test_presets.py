@@ -46,8 +46,9 @@ def test_every_packaged_task_is_one_and_named_like_its_file(name: str, tmp_path:
 
 def test_tasks_that_were_found_say_where_they_come_from() -> None:
     folder = Path(str(resources.files(presets))) / "provenance"
-    found = [path.stem for path in folder.glob("*.json")]
-    assert sorted(found) == [name for name in list_tasks() if not name.startswith("generic")]
+    found = sorted(path.stem for path in folder.glob("*.json"))
+    assert found == [name for name in list_tasks() if not name.startswith("generic")]
+    assert found == sorted(TRUTHS)
     for name in found:
         origin = _origin(name)
         assert get_task(name).digest == origin["task_digest"]

@@ -14,8 +14,8 @@ class AvgPool(nn.Module):
     """Average over windows of every channel, of what of them lies inside the map.
 
     While training on a processor the windows are summed by a depthwise convolution with ones,
-    which is two to three times as fast as PyTorch's pooling of channels-last maps. Evaluation, in
-    which multiply-accumulates are counted, pools as PyTorch does.
+    which is faster than PyTorch's pooling of large channels-last maps. Evaluation, in which
+    multiply-accumulates are counted, pools as PyTorch does.
 
     Args:
         kernel: side of the window, odd.
