@@ -3,7 +3,7 @@
 Networks are built just as encoded, one module per operation with a ReLU of its own, in PyTorch's
 default memory layout, with its default optimiser loops. NAS-Bench-201 and NAS-Bench-101 networks
 are written here from their publications; for the other spaces the package's own network is taken
-as encoded, so its plain cost is rather too low.
+as encoded, with PyTorch's own layers, so its plain cost is rather too low.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from torch import nn
 
 from gennas_optuna import Architecture
 from gennas_optuna.seeding import torch_generator
+from gennas_optuna.spaces._depthwise import DepthwiseConv2d
+from gennas_optuna.spaces._pool import AvgPool
 from gennas_optuna.task import Batch, ProxyTask
 
 
@@ -26,7 +28,16 @@ def plain_network(arch: Architecture) -> nn.Module:
         return _NASBench201(str(arch))
     if arch.space.name == "nasbench101":
         return _NASBench101(*_pruned(*json.loads(str(arch))))
-    return arch.space.build(arch, generator=torch_generator(0, "weights", arch.key))
+    model = arch.space.build(arch, generator=torch_generator(0, "weights", arch.key))
+    for parent in list(model.modules()):
+        for name, layer in parent.named_children():
+            if isinstance(layer, AvgPool):
+                pad = layer.kernel // 2
+                plain = nn.AvgPool2d(layer.kernel, layer.stride, pad, count_include_pad=False)
+                setattr(parent, name, plain)
+            elif isinstance(layer, DepthwiseConv2d):
+                layer.__class__ = nn.Conv2d  # the same parameters, PyTorch's own passes
+    return model
 
 
 def plain_loss(model: nn.Module, batch: Batch, task: ProxyTask, steps: int) -> float:

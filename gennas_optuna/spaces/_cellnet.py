@@ -9,6 +9,7 @@ from torch import nn
 
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.spaces._genotype import ZERO, Cell, Pair
+from gennas_optuna.spaces._layout import channels_last
 from gennas_optuna.spaces._ops import OPS, FactorizedReduction, has_weights, pointwise
 from gennas_optuna.taps import StagedModel, TapInfo
 
@@ -220,7 +221,8 @@ class _CellModule(nn.Module):
         def state(number: int) -> _Value:
             if number not in states:
                 assert number == ZERO
-                states[ZERO] = _Value(images.new_zeros((len(images), *self.shape)))
+                zeros = images.new_zeros((len(images), *self.shape))
+                states[ZERO] = _Value(zeros.to(memory_format=torch.channels_last))
             return states[number]
 
         shared: dict[Pair, torch.Tensor] = {}  # what two nodes compute alike, without weights
@@ -237,7 +239,9 @@ class _CellModule(nn.Module):
                     terms.append(shared[pair])
             states[number] = _Value(_sum(terms)) if terms else state(ZERO)
         parts = [state(number).raw for number in self.cell.outputs]
-        return _Value(parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))
+        if len(parts) == 1:
+            return _Value(parts[0])
+        return _Value(torch.cat([channels_last(part) for part in parts], dim=1))
 
 
 def _layers(op: str, channels: int, stride: int) -> nn.Module:

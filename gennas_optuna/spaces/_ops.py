@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from gennas_optuna.spaces._depthwise import DepthwiseConv2d
+from gennas_optuna.spaces._layout import channels_last
 from gennas_optuna.spaces._pool import AvgPool
 
 
@@ -55,8 +57,8 @@ class FactorizedReduction(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, channels_in, 2H, 2W) to (N, channels_out, H, W)."""
-        halves = [self.even(x), self.odd(x[:, :, 1::2, 1::2])]
-        out: torch.Tensor = self.norm(torch.cat(halves, dim=1))
+        halves = [self.even(x), self.odd(channels_last(x)[:, :, 1::2, 1::2])]
+        out: torch.Tensor = self.norm(torch.cat([channels_last(half) for half in halves], dim=1))
         return out
 
 
@@ -104,19 +106,8 @@ def _separable(kernel: int, *, dilation: int = 1, times: int) -> Callable[[int, 
         for i in range(times):
             if i:
                 layers.append(nn.ReLU(inplace=True))  # of a batch norm, whose output no one keeps
-            layers += [
-                nn.Conv2d(
-                    c,
-                    c,
-                    kernel,
-                    stride=1 if i else stride,
-                    padding=dilation * (kernel // 2),
-                    dilation=dilation,
-                    groups=c,
-                    bias=False,
-                ),
-                *pointwise(c, c),
-            ]
+            first = DepthwiseConv2d(c, kernel, stride=1 if i else stride, dilation=dilation)
+            layers += [first, *pointwise(c, c)]
         return nn.Sequential(*layers)
 
     return make
