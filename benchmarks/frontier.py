@@ -2,23 +2,27 @@
 
     python -m benchmarks.frontier nasbench201 --data TABLES --scores SCORES --out RESULTS
 
+A method is a proxy, ``plain``, or a preset, which may be followed by a colon and a proxy task:
+``paper:FILE#NAME``. The first method of the preset ``paper`` is what the others are compared with,
+and the plain loop runs its task.
+
 Costs are CPU-seconds per architecture of one thread: the methods take turns on each architecture,
 and the median over the architectures is shown. Peak memory is that of a process of its own.
-Rankings are of ``--samples`` architectures, the same for every method; the difference to the
-preset ``paper`` is paired. Written are SPACE.json, SPACE.md and SPACE.png.
+Rankings are of ``--samples`` architectures, the same for every method; differences are paired.
+Written are SPACE.json and SPACE.md for every space named, and of all that stand in the folder
+frontier.md and frontier.png.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import torch
@@ -27,147 +31,198 @@ from benchmarks.plain import plain_loss, plain_network
 from benchmarks.ranking import TABLES, kept_ranking
 from gennas_optuna import Architecture, GenNASEvaluator, ProxyEvaluator, get_space, load_truth
 from gennas_optuna._evaluator import Evaluator
+from gennas_optuna.benchmarks import GroundTruth
 from gennas_optuna.correlation import paired_difference
 from gennas_optuna.proxies import PROXIES
 from gennas_optuna.seeding import numpy_generator
 from gennas_optuna.settings import PRESETS
 
-Method = Callable[[Architecture], object]
+PLAIN = "plain"
+"""The regression written the obvious way, see :mod:`benchmarks.plain`."""
 
 
-def methods(task: str, seed: int) -> dict[str, Evaluator]:
-    """Every preset and every proxy by name."""
-    presets = {
-        name: GenNASEvaluator(task, preset=name, report_steps=(), seed=seed, device="cpu")
-        for name in PRESETS
-    }
-    return {**presets, **{name: ProxyEvaluator(name, seed=seed, device="cpu") for name in PROXIES}}
+class Method(NamedTuple):
+    """What is compared.
+
+    Attributes:
+        name: as printed.
+        kind: a preset, a proxy or ``plain``.
+        task: for a preset and the plain loop: its proxy task.
+        seed: of the scores.
+    """
+
+    name: str
+    kind: str
+    task: str
+    seed: int
+
+    def evaluator(self) -> Evaluator:
+        """What scores architectures; the plain loop ranks as ``paper`` does."""
+        if self.kind in PROXIES:
+            return ProxyEvaluator(self.kind, seed=self.seed, device="cpu")
+        preset = "paper" if self.kind == PLAIN else self.kind
+        return GenNASEvaluator(
+            self.task, preset=preset, report_steps=(), seed=self.seed, device="cpu"
+        )
+
+    def run(self) -> Callable[[Architecture], object]:
+        """One evaluation, nothing of which is remembered but the batch."""
+        evaluator = self.evaluator()
+        if self.kind != PLAIN:
+            return partial(evaluator.evaluate, reuse=False)
+        assert isinstance(evaluator, GenNASEvaluator)
+        return partial(_plain, evaluator)
 
 
-def plain(task: str, seed: int) -> Method:
-    """The plain loop, with the batch of the preset ``paper``."""
-    paper = GenNASEvaluator(task, preset="paper", seed=seed, device="cpu")
+def methods(names: tuple[str, ...], seed: int) -> list[Method]:
+    """Those of the command line; by default all."""
+    found = []
+    for name in names or (*PRESETS, *PROXIES, PLAIN):
+        kind, _, task = name.partition(":")
+        if kind not in (*PRESETS, *PROXIES, PLAIN):
+            raise click.UsageError(
+                f"method {name!r}: give one of {', '.join((*PRESETS, *PROXIES, PLAIN))}"
+            )
+        label = f"{kind}, {Path(task.rpartition('#')[2]).stem}" if task else kind
+        found.append(Method(label, kind, task or "default", seed))
+    paper = next((m for m in found if m.kind == "paper"), None)
+    if paper is None:
+        return found
+    return [m._replace(task=paper.task) if m.kind == PLAIN else m for m in found]
 
-    def run(arch: Architecture) -> float:
-        proxy_task = paper.task_for(arch.space)
-        skeleton = arch.space.skeleton(arch)
-        batch = paper._batch(proxy_task, skeleton, paper.input_shape(arch.space))
-        torch.manual_seed(seed)
-        return plain_loss(plain_network(arch), batch, proxy_task, paper.steps)
 
-    return run
+def _plain(paper: GenNASEvaluator, arch: Architecture) -> float:
+    task = paper.task_for(arch.space)
+    skeleton = arch.space.skeleton(arch)
+    batch = paper._batch(task, skeleton, paper.input_shape(arch.space))
+    torch.manual_seed(paper.seed)
+    return plain_loss(plain_network(arch), batch, task, paper.steps)
 
 
-def costs(runs: dict[str, Method], archs: list[Architecture]) -> dict[str, float]:
-    """Median CPU-seconds of one thread; the methods alternate, the first round warms up."""
+def costs(compared: list[Method], archs: list[Architecture]) -> dict[str, float]:
+    """Median CPU-seconds of one thread; the methods alternate."""
     torch.set_num_threads(1)
+    runs = {method.name: method.run() for method in compared}
     found: dict[str, list[float]] = {name: [] for name in runs}
-    for number, arch in enumerate([archs[0], *archs]):
+    for arch in archs:
         for name, run in runs.items():
             start = time.thread_time()
             run(arch)
-            if number:
-                found[name].append(time.thread_time() - start)
+            found[name].append(time.thread_time() - start)
     return {name: median(times) for name, times in found.items()}
 
 
-def _peak(method: str, task: str, seed: int, space: str, text: str, queue: Any) -> None:
-    runs = _runs(task, seed)
+def _high_water() -> int:
+    """Most memory this program had at once, in KiB; ``getrusage`` counts its parent's too."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
+def _peak(method: Method, space: str, text: str, queue: Any) -> None:
+    run = method.run()
     torch.set_num_threads(1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    runs[method](get_space(space).parse(text))
-    queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    before = _high_water()
+    run(get_space(space).parse(text))
+    queue.put((_high_water() - before) / 1024)
 
 
-def peak_memory(method: str, task: str, seed: int, arch: Architecture) -> float:
+def peak_memory(method: Method, arch: Architecture) -> float:
     """MiB by which a fresh process grows while it evaluates the architecture."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    args = (method, task, seed, arch.space.name, str(arch), queue)
-    process = context.Process(target=_peak, args=args)
+    process = context.Process(target=_peak, args=(method, arch.space.name, str(arch), queue))
     process.start()
-    value = float(queue.get(timeout=600))
+    value = float(queue.get(timeout=1200))
     process.join()
     return value
 
 
-def _runs(task: str, seed: int) -> dict[str, Method]:
-    runs: dict[str, Method] = {"plain loop": plain(task, seed)}
-    for name, evaluator in methods(task, seed).items():
-        runs[name] = partial(evaluator.evaluate, reuse=False)
-    return runs
-
-
 @click.command()
-@click.argument("space")
+@click.argument("spaces", nargs=-1)
 @click.option("--data", type=click.Path(path_type=Path), default=Path("."), help="The tables.")
 @click.option("--scores", type=click.Path(path_type=Path), required=True, help="Kept scores.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results.")
 @click.option("--samples", default=100, show_default=True, help="Architectures to rank.")
-@click.option("--timed", default=5, show_default=True, help="Of them, how many to time.")
-@click.option("--task", default="default", help="Proxy task; default: the space's own.")
+@click.option(
+    "--timed", type=click.IntRange(2), default=5, show_default=True, help="How many to time."
+)
 @click.option("--seed", default=0, show_default=True, help="Of the draw and of the scores.")
 @click.option("--workers", default=1, show_default=True, help="Processes for the ranking.")
-@click.option("--method", multiple=True, help="Methods to compare; default: all.")
+@click.option("--method", multiple=True, help="NAME or PRESET:TASK, repeatable; default: all.")
 def main(
-    space: str,
+    spaces: tuple[str, ...],
     data: Path,
     scores: Path,
     out: Path,
     samples: int,
     timed: int,
-    task: str,
     seed: int,
     workers: int,
     method: tuple[str, ...],
 ) -> None:
-    """Compare all methods on SPACE and write the results."""
-    table = next(t for t in TABLES if t.space == space)
-    name = table.truth if table.truth.startswith("hpo-bench:") else str(data / table.truth)
-    truth = load_truth(name, get_space(space))
-    samples = min(samples, len(truth))
+    """Compare the methods on SPACES, and write and print the results."""
+    compared = methods(method, seed)
     for folder in (scores, out):
         folder.mkdir(parents=True, exist_ok=True)
-
-    rankings = {
-        label: kept_ranking(truth, evaluator, samples, seed, scores, workers)
-        for label, evaluator in methods(task, seed).items()
-        if not method or label in method
-    }
-    drawn = [r.arch for r in truth.sample(timed, numpy_generator(seed, "timed"))]
-    runs = {k: v for k, v in _runs(task, seed).items() if k in rankings or k == "plain loop"}
-    cpu = costs(runs, drawn)
-    goods = {
-        label: [-r.score.loss for r in ranking.records] for label, ranking in rankings.items()
-    }
-    rows = []
-    for label in runs:
-        row: dict[str, Any] = {"method": label, "cpu_seconds": cpu[label]}
-        row["times_cheaper"] = cpu["plain loop"] / cpu[label]
-        row["peak_mib"] = peak_memory(label, task, seed, drawn[0])
-        if label in rankings:
-            found = rankings[label].correlation
-            row |= {"spearman": found.spearman, "spearman_ci": found.spearman_ci}
-            row |= {"kendall": found.kendall, "kendall_ci": found.kendall_ci}
-            if label != "paper" and "paper" in goods:
-                true = [truth.goodness(r.trained) for r in rankings[label].records]
-                difference = paired_difference(goods[label], goods["paper"], true)
-                row |= {"minus_paper": difference.difference, "minus_paper_ci": difference.ci}
-        rows.append(row)
-    result = {
-        "space": space,
-        "truth": table.truth,
-        "task": task.rpartition("#")[2],
-        "samples": samples,
-        "timed": timed,
-        "seed": seed,
-        "rows": rows,
-    }
-    (out / f"{space}.json").write_text(json.dumps(result, indent=1) + "\n")
-    text = markdown(result)
-    (out / f"{space}.md").write_text(text)
-    figure(result, out / f"{space}.png")
+    for space in spaces:
+        table = next(t for t in TABLES if t.space == space)
+        truth = load_truth(table.name(data), get_space(space))
+        drawn = [r.arch for r in truth.sample(timed, numpy_generator(seed, "timed"))]
+        rows = ranked(truth, compared, min(samples, len(truth)), seed, scores, workers)
+        cpu = costs(compared, drawn)
+        for row, one in zip(rows, compared, strict=True):
+            row["cpu_seconds"] = cpu[one.name]
+            row["peak_mib"] = peak_memory(one, drawn[0])
+        result = {"space": space, "truth": Path(table.truth).name, "timed": timed, "seed": seed}
+        (out / f"{space}.json").write_text(json.dumps({**result, "rows": rows}, indent=1) + "\n")
+    results = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
+    text = "\n".join(markdown(result) for result in results)
+    (out / "frontier.md").write_text(text)
+    figure(results, out / "frontier.png")
     click.echo(text)
+
+
+def ranked(
+    truth: GroundTruth,
+    compared: list[Method],
+    samples: int,
+    seed: int,
+    scores: Path,
+    workers: int,
+) -> list[dict[str, Any]]:
+    """How each method ranks the same architectures."""
+    rows: list[dict[str, Any]] = []
+    paper: list[float] | None = None
+    for method in compared:
+        row: dict[str, Any] = {"method": method.name, "kind": method.kind}
+        rows.append(row)
+        if method.kind == PLAIN:
+            continue
+        ranking = kept_ranking(truth, method.evaluator(), samples, seed, scores, workers)
+        found = ranking.correlation
+        row |= {"n": found.n, "spearman": found.spearman, "spearman_ci": found.spearman_ci}
+        row |= {"kendall": found.kendall, "kendall_ci": found.kendall_ci}
+        good = [-r.score.loss for r in ranking.records]
+        if paper is not None:
+            true = [truth.goodness(r.trained) for r in ranking.records]
+            difference = paired_difference(good, paper, true)
+            row |= {"minus_paper": difference.difference, "minus_paper_ci": difference.ci}
+        elif method.kind == "paper":
+            paper = good
+    return rows
+
+
+def better(row: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    """The proxies that rank better than a preset's row at the same or a lower cost."""
+    if row["kind"] not in PRESETS:
+        return []
+    return [
+        other["method"]
+        for other in rows
+        if other["kind"] in PROXIES
+        and other["cpu_seconds"] <= row["cpu_seconds"]
+        and other["spearman"] > row["spearman"]
+    ]
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -179,41 +234,60 @@ def markdown(result: dict[str, Any]) -> str:
         low, high = row[f"{name}_ci"]
         return f"{row[name]:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
+    rows = result["rows"]
+    sizes = {row["n"] for row in rows if "n" in row}
+    plain = next((row["cpu_seconds"] for row in rows if row["kind"] == PLAIN), None)
     lines = [
-        f"{result['space']}, {result['truth']}, task {result['task']}, n = {result['samples']}",
+        f"{result['space']}, {result['truth']}, n = {', '.join(map(str, sorted(sizes)))}",
         "",
-        "| method | CPU s | times cheaper | peak MiB | Spearman | Kendall | minus paper |",
-        "|---|---|---|---|---|---|---|",
+        "| method | Spearman (95 %) | Kendall (95 %) | minus paper | CPU s | times cheaper | MiB "
+        "| better and no dearer |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for row in result["rows"]:
-        cells = [row["method"], f"{row['cpu_seconds']:.2f}", f"{row['times_cheaper']:.1f}"]
-        cells += [f"{row['peak_mib']:.0f}", interval(row, "spearman"), interval(row, "kendall")]
-        lines.append(f"| {' | '.join([*cells, interval(row, 'minus_paper', '+')])} |")
+    for row in rows:
+        cells = [row["method"], interval(row, "spearman"), interval(row, "kendall")]
+        cells += [interval(row, "minus_paper", "+"), f"{row['cpu_seconds']:.2f}"]
+        cells += [f"{plain / row['cpu_seconds']:.1f}" if plain else "", f"{row['peak_mib']:.0f}"]
+        lines.append(f"| {' | '.join([*cells, ', '.join(better(row, rows))])} |")
     return "\n".join(lines) + "\n"
 
 
-def figure(result: dict[str, Any], path: Path) -> None:
-    """Spearman against cost, with intervals."""
+def figure(results: list[dict[str, Any]], path: Path) -> None:
+    """Spearman against cost, with intervals, one panel per space."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - only where a figure is made
 
-    picture = Figure(figsize=(6, 4), layout="constrained")
-    axes = picture.subplots()
-    for row in result["rows"]:
-        if "spearman" not in row:
-            continue
-        x, y, (low, high) = row["cpu_seconds"], row["spearman"], row["spearman_ci"]
-        colour = "C0" if row["method"] in PRESETS else "C7"
-        axes.errorbar(
-            x, y, yerr=[[max(0, y - low)], [max(0, high - y)]], fmt="o", color=colour, capsize=3
-        )
-        axes.annotate(row["method"], (x, y), xytext=(6, 4), textcoords="offset points")
-    axes.set(
-        xscale="log",
-        xlabel="CPU-seconds per architecture",
-        ylabel="Spearman's rho with the truth (95 %)",
-        title=f"{result['space']} (n = {result['samples']})",
-    )
-    axes.grid(alpha=0.3)
+    columns = min(3, len(results))
+    lines = -(-len(results) // columns)
+    picture = Figure(figsize=(4 * columns, 3.2 * lines), layout="constrained")
+    panels = [*picture.subplots(lines, columns, squeeze=False, sharey=True).flat]
+    for axes in panels:
+        axes.set_visible(False)
+    for result, axes in zip(results, panels, strict=False):
+        axes.set_visible(True)
+        for row in result["rows"]:
+            if "spearman" not in row:
+                continue
+            x, y, (low, high) = row["cpu_seconds"], row["spearman"], row["spearman_ci"]
+            ours = row["kind"] in PRESETS
+            error = [[max(0, y - low)], [max(0, high - y)]]
+            colour, zorder = ("C0", 3) if ours else ("C7", 2)
+            axes.errorbar(
+                x, y, yerr=error, fmt="o" if ours else "s", color=colour, capsize=2, zorder=zorder
+            )
+            axes.annotate(
+                row["method"],
+                (x, y),
+                xytext=(-4 if ours else 4, 3),
+                textcoords="offset points",
+                horizontalalignment="right" if ours else "left",
+                fontsize=7,
+                color=colour,
+            )
+        axes.set(xscale="log", xlim=(0.03, 300), title=result["space"])
+        axes.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
+        axes.grid(alpha=0.3)
+    picture.supxlabel("CPU-seconds per architecture")
+    picture.supylabel("Spearman's rho with the truth (95 %)")
     picture.savefig(path, dpi=150)
 
 

@@ -30,6 +30,10 @@ class Table:
     space: str
     truth: str
 
+    def name(self, data: Path) -> str:
+        """As :func:`load_truth` takes it."""
+        return self.truth if self.truth.startswith("hpo-bench:") else str(data / self.truth)
+
 
 TABLES = (
     Table("nasbench201", "hpo-bench:cifar10"),
@@ -97,8 +101,7 @@ def main(
     for table in TABLES:
         if spaces and table.space not in spaces:
             continue
-        name = table.truth if table.truth.startswith("hpo-bench:") else str(data / table.truth)
-        truth = load_truth(name, get_space(table.space))
+        truth = load_truth(table.name(data), get_space(table.space))
         for label, evaluator in _methods(proxy, task, preset, inputs, seed):
             ranking = kept_ranking(
                 truth, evaluator, min(samples, len(truth)), seed, scores, workers

@@ -58,7 +58,7 @@ class Evaluator(ABC):
         self.threads = _check.whole(threads, "threads", low=1, high=1024)
         self.device = _device(device)
         self._scores: dict[tuple[SearchSpace, str], Score] = {}
-        self._costs: dict[Architecture, Cost] = {}
+        self._costs: dict[tuple[Architecture, bool], Cost] = {}
         self._make_locks()
 
     @abstractmethod
@@ -82,7 +82,7 @@ class Evaluator(ABC):
     def remember(self, arch: Architecture, score: Score) -> None:
         """Take over a score that an equal evaluator found, in another process or earlier."""
         self._scores[arch.space, arch.key] = score
-        self._costs[arch] = Cost(score.params, score.flops)
+        self._costs[arch, False] = Cost(score.params, score.flops)
 
     def evaluate(
         self, arch: Architecture, on_eval: OnEval | None = None, *, reuse: bool = True
@@ -123,12 +123,13 @@ class Evaluator(ABC):
         seconds, cpu_seconds = time.perf_counter() - start, clock() - cpu_start
         return Score(loss, trace, status, *cost, seconds, cpu_seconds)
 
-    def _cost(self, arch: Architecture) -> Cost:
-        if arch not in self._costs:
+    def _cost(self, arch: Architecture, *, canonical: bool = False) -> Cost:
+        """Of the network as encoded, or of the one that all encodings with its key share."""
+        if (arch, canonical) not in self._costs:
             shape = self.input_shape(arch.space)
-            skeleton = arch.space.skeleton(arch, input_shape=shape)
-            self._costs[arch] = count_cost(skeleton, shape)
-        return self._costs[arch]
+            skeleton = arch.space.skeleton(arch, input_shape=shape, canonical=canonical)
+            self._costs[arch, canonical] = count_cost(skeleton, shape)
+        return self._costs[arch, canonical]
 
     def _make_locks(self) -> None:
         self._lock = threading.Lock()

@@ -47,7 +47,7 @@ class _Scorer:
         self._make = make
         self._task: ProxyTask | None = None
         self._evaluator: Evaluator | None = None
-        self._costs: dict[tuple[int, ...], dict[Architecture, Cost]] = {}
+        self._costs: dict[tuple[int, ...], dict[tuple[Architecture, bool], Cost]] = {}
 
     def score(self, task: ProxyTask, index: int) -> Score:
         arch = self.archs[index]

@@ -146,6 +146,8 @@ class GenNASEvaluator(Evaluator):
         # Named, so that presets without them keep the identity they had.
         extra = {"init": self.preset.init, "window": self.preset.window}
         parts += [f"{name} {value}" for name, value in extra.items() if value is not None]
+        exponent = self.preset.exponent_for(space.name)
+        parts += [f"size {exponent}"] if exponent else []
         parts += [self.threads, self.device.type]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
@@ -180,10 +182,18 @@ class GenNASEvaluator(Evaluator):
             steps=self.steps,
             eval_steps=self.report_steps,
             window=self.preset.window,
+            factor=self._size_factor(arch),
             seed=self.seed,
             on_eval=on_eval,
         )
         return trace.loss, trace, trace.status
+
+    def _size_factor(self, arch: Architecture) -> float:
+        """By the one network that all encodings with the architecture's key share."""
+        if not self.preset.exponent_for(arch.space.name):
+            return 1.0
+        flops = self._cost(arch, canonical=True).flops
+        return self.preset.size_factor(flops, arch.space.name)
 
     def _batch(self, task: ProxyTask, model: StagedModel, shape: tuple[int, ...]) -> Batch:
         """Drawn once per task and input shape, whatever the architecture."""

@@ -34,7 +34,8 @@ class ProxyEvaluator(Evaluator):
     """Scores architectures by a proxy that trains nothing; the loss is minus the proxy.
 
     Args:
-        proxy: ``"params"`` or ``"flops"``: the size of the network as encoded;
+        proxy: ``"params"`` or ``"flops"``: the size of the network without whatever cannot reach a
+            tap;
             ``"synflow"`` (Tanaka et al., NeurIPS 2020): sum of weight times gradient of the
             output for an input of ones, with absolute weights and without batch norm, in
             logarithm; ``"naswot"`` (Mellor et al., ICML 2021): log-determinant of the kernel of
@@ -67,7 +68,8 @@ class ProxyEvaluator(Evaluator):
 
     def identity(self, space: SearchSpace) -> str:
         """The proxy's name and seed."""
-        return f"{self.proxy}-{self.seed}"
+        what = "canonical-" if self.proxy in ("params", "flops") else ""  # once: as encoded
+        return f"{what}{self.proxy}-{self.seed}"
 
     def input_shape(self, space: SearchSpace) -> tuple[int, ...]:
         """The space's own."""
@@ -84,10 +86,10 @@ class ProxyEvaluator(Evaluator):
         return arch.space.build(arch, generator=generator, canonical=True).to(self.device)
 
     def _params(self, arch: Architecture) -> float:
-        return float(self._cost(arch).params)
+        return float(self._cost(arch, canonical=True).params)
 
     def _flops(self, arch: Architecture) -> float:
-        return float(self._cost(arch).flops)
+        return float(self._cost(arch, canonical=True).flops)
 
     def _synflow(self, arch: Architecture) -> float:
         model = self._build(arch).double().eval()  # products of many layers overflow floats

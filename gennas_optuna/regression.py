@@ -106,6 +106,7 @@ def fit(
     steps: int,
     eval_steps: Collection[int] = (),
     window: int | None = None,
+    factor: float = 1.0,
     seed: int = 0,
     on_eval: OnEval | None = None,
 ) -> Trace:
@@ -126,6 +127,7 @@ def fit(
             training and of each evaluation come from streams of their own.
         window: read the mean of this many last training losses, each taken before its step's
             update, instead of a loss in evaluation mode.
+        factor: what the losses that are read are multiplied by; those trained on are not.
         seed: of the noise and of dropout. Give all architectures that are compared the same.
         on_eval: sees each (step, loss); what it raises ends the training.
     """
@@ -174,7 +176,8 @@ def fit(
         if window is not None:
             recent.append(_weighted([loss.detach() for loss in losses], eval_weights))
         if step == steps or step in eval_steps:
-            loss = float(evaluated(step) if window is None else torch.stack([*recent]).mean())
+            read = evaluated(step) if window is None else torch.stack([*recent]).mean()
+            loss = factor * float(read)
             finite = math.isfinite(loss)
             if not finite and step < steps and math.isfinite(float(trained.detach())):
                 continue  # running statistics that lag behind, not the training

@@ -30,6 +30,10 @@ class Preset:
             after the last step (the paper). A number: the mean over that many last steps of the
             loss in training mode, which costs nothing to read, is averaged over several draws of
             the noise, and does not suffer from running statistics that lag behind.
+        size_exponent: how much size counts. Losses are divided by this power of the network's
+            multiply-accumulates, in hundreds of millions: of two networks that learn the signals
+            equally well the larger one is better (the factor of Eproxy, arXiv 2210.09459).
+        size_exponents: the same for single spaces, by name.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Preset:
     batch_size: int | None = None
     optimizer: Optimizer | None = None
     window: int | None = None
+    size_exponent: float = 0.0
+    size_exponents: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         _check.instance(self.name, "preset name", str)
@@ -54,10 +60,20 @@ class Preset:
             _check.instance(self.optimizer, "preset optimizer", Optimizer)
         if self.window is not None:
             _check.whole(self.window, "preset window", low=1, high=self.steps)
+        for exponent in (self.size_exponent, *dict(self.size_exponents).values()):
+            _check.number(exponent, "preset size_exponent")
 
     def scale_for(self, space: str) -> Scale | None:
         """The size at which networks of the space of that name are built."""
         return dict(self.scales).get(space, self.scale)
+
+    def size_factor(self, flops: int, space: str = "") -> float:
+        """What losses of a network with so many multiply-accumulates are multiplied by."""
+        return float((max(flops, 1) / 1e8) ** -self.exponent_for(space))
+
+    def exponent_for(self, space: str) -> float:
+        """How much size counts in the space of that name."""
+        return dict(self.size_exponents).get(space, self.size_exponent)
 
 
 _SMALLER = (
@@ -65,6 +81,9 @@ _SMALLER = (
     *((name, Scale(width_factor=0.5, depth_factor=0.5)) for name in STAGE_SPACES),
 )
 """Small networks of the NDS spaces learn the signals in a fraction of the steps."""
+
+_BY_SIZE = tuple((name, 0.1) for name in (*CELL_SPACES, *STAGE_SPACES))
+"""Size counts for more where width and depth are searched."""
 
 PRESETS = {
     preset.name: preset
@@ -76,13 +95,24 @@ PRESETS = {
             window=6,
             init="pytorch",
             scales=(("nasbench201", Scale(depth=1)), *_SMALLER),
+            size_exponent=0.02,
+            size_exponents=_BY_SIZE,
         ),
-        Preset("balanced", steps=40, batch_size=8, window=10, init="pytorch", scales=_SMALLER),
+        Preset(
+            "balanced",
+            steps=40,
+            batch_size=8,
+            window=10,
+            init="pytorch",
+            scales=_SMALLER,
+            size_exponent=0.02,
+            size_exponents=_BY_SIZE,
+        ),
         Preset("paper", steps=100),
     )
 }
 """``paper``: 100 steps on the full network, as GenNAS section 4 runs it. ``balanced`` and ``fast``
-read fewer steps of smaller batches; how they rank is in ``docs/results.md``."""
+read fewer steps of smaller batches and let size count; how they rank is in ``docs/results.md``."""
 
 
 def get_preset(preset: str | Preset) -> Preset:

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from torch import nn
 
-from gennas_optuna import GenNASEvaluator, Scale, get_space
+from gennas_optuna import GenNASEvaluator, Scale, get_space, list_spaces
 from gennas_optuna.errors import GenNASError
 from gennas_optuna.settings import PRESETS, Preset, get_preset
 from gennas_optuna.task_parts import Optimizer
@@ -57,6 +58,8 @@ def test_whatever_changes_the_loss_changes_the_identity() -> None:
         {"batch_size": 3},
         {"optimizer": Optimizer(lr=0.2)},
         {"window": 1},
+        {"size_exponent": 0.1},
+        {"size_exponents": (("nasbench201", 0.2),)},
     ]
     presets = [TINY, *(replace(TINY, **change) for change in changes)]
     identities = {GenNASEvaluator("generic", preset=p).identity(NB201) for p in presets}
@@ -65,6 +68,61 @@ def test_whatever_changes_the_loss_changes_the_identity() -> None:
     assert GenNASEvaluator("generic", preset=other).identity(NB201) == GenNASEvaluator(
         "generic", preset=TINY
     ).identity(NB201)
+
+
+DEAD = NB201.parse("|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|none~1|none~2|")
+LIVE = NB201.parse("|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|")
+LIVE_FLOPS = 7_782_400
+"""Of NAS-Bench-201's network whose cells pass their input on (the benchmark's own figure)."""
+
+
+def test_losses_are_divided_by_a_power_of_the_size() -> None:
+    seen: list[tuple[int, float]] = []
+    preset = replace(TINY, size_exponent=0.5)
+    evaluator = GenNASEvaluator("generic", preset=preset, inputs="noise", report_steps=(1,))
+    score = evaluator.evaluate(LIVE, on_eval=lambda *read: seen.append(read))
+    factor = (LIVE_FLOPS / 1e8) ** -0.5
+    plain = GenNASEvaluator("generic", preset=TINY, inputs="noise", report_steps=(1,))
+    expected = plain.evaluate(LIVE)
+    assert expected.trace is not None
+    assert score.trace is not None
+    assert score.flops == LIVE_FLOPS
+    assert score.loss == pytest.approx(expected.loss * factor, rel=1e-12)
+    losses = [loss * factor for loss in expected.trace.losses]
+    assert score.trace.losses == pytest.approx(losses, rel=1e-12)
+    assert seen == [*zip(score.trace.steps, score.trace.losses, strict=True)]
+
+
+def test_the_size_that_counts_is_that_of_what_can_be_reached() -> None:
+    """Two encodings of one network have one loss, whichever is scored first."""
+    assert DEAD.key == LIVE.key
+    preset = replace(TINY, size_exponent=0.5)
+    evaluator = GenNASEvaluator("generic", preset=preset, inputs="noise")
+    score = evaluator.evaluate(DEAD)
+    assert score.loss == loss(preset, LIVE)
+    assert score.flops > LIVE_FLOPS
+
+
+def test_the_size_of_a_module_counts_as_well() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, stride=2, padding=1), nn.Conv2d(8, 8, 1)
+    )
+    macs = 32 * 32 * 8 * 27 + 16 * 16 * 8 * (72 + 8)
+    plain, sized = (
+        GenNASEvaluator("generic", preset=preset, inputs="noise").evaluate(model).loss
+        for preset in (TINY, replace(TINY, size_exponent=0.5))
+    )
+    assert sized == pytest.approx(plain * (macs / 1e8) ** -0.5, rel=1e-12)
+
+
+def test_size_counts_for_more_where_width_and_depth_are_searched() -> None:
+    for name in ("fast", "balanced"):
+        found = {space: PRESETS[name].exponent_for(space) for space in list_spaces()}
+        assert {found.pop(space) for space in ("darts", "pnas-in", "resnet", "resnext-b-in")} == {
+            0.1
+        }
+        assert {found.pop(space) for space in ("nasbench101", "nasbench201")} == {0.02}
+    assert {PRESETS["paper"].exponent_for(space) for space in list_spaces()} == {0}
 
 
 def test_a_factor_is_part_of_what_a_loss_depends_on() -> None:
@@ -108,6 +166,8 @@ def test_the_papers_preset_is_the_papers() -> None:
         ({"init": "zeros"}, "init"),
         ({"optimizer": "adam"}, "optimizer"),
         ({"scale": 3}, "scale"),
+        ({"size_exponent": "much"}, "size_exponent"),
+        ({"size_exponents": (("nasbench201", float("nan")),)}, "size_exponent"),
     ],
 )
 def test_bad_settings_are_named(values: dict[str, Any], words: str) -> None:
