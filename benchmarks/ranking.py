@@ -9,7 +9,7 @@ kept in the folder ``--scores``, so a run that is stopped goes on where it was.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from gennas_optuna.benchmarks import GroundTruth
 from gennas_optuna.proxies import PROXIES
 from gennas_optuna.ranking import Ranking
 from gennas_optuna.score_file import ScoreFile
+from gennas_optuna.settings import Preset, get_preset
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ TABLES = (
 @click.option("--seed", default=0, show_default=True, help="Of the draw and of the scores.")
 @click.option("--task", multiple=True, help="Proxy tasks to compare; default: the space's own.")
 @click.option("--preset", multiple=True, help="Presets to compare; default: paper.")
+@click.option("--unsized", is_flag=True, help="Presets that do not count the size.")
 @click.option("--inputs", multiple=True, help="Images to compare; default: photos.")
 @click.option(
     "--proxy",
@@ -90,6 +92,7 @@ def main(
     seed: int,
     task: tuple[str, ...],
     preset: tuple[str, ...],
+    unsized: bool,
     inputs: tuple[str, ...],
     proxy: tuple[str, ...],
     workers: int,
@@ -102,7 +105,7 @@ def main(
         if spaces and table.space not in spaces:
             continue
         truth = load_truth(table.name(data), get_space(table.space))
-        for label, evaluator in _methods(proxy, task, preset, inputs, seed):
+        for label, evaluator in _methods(proxy, task, preset, unsized, inputs, seed):
             ranking = kept_ranking(
                 truth, evaluator, min(samples, len(truth)), seed, scores, workers
             )
@@ -123,6 +126,7 @@ def _methods(
     proxies: tuple[str, ...],
     tasks: tuple[str, ...],
     presets: tuple[str, ...],
+    unsized: bool,
     inputs: tuple[str, ...],
     seed: int,
 ) -> Iterator[tuple[str, Evaluator]]:
@@ -133,8 +137,14 @@ def _methods(
         for task, preset, images in product(
             tasks or ("default",), presets or ("paper",), inputs or ("photos",)
         ):
-            evaluator = GenNASEvaluator(task, preset=preset, inputs=images, seed=seed)
+            chosen = without_size(preset) if unsized else get_preset(preset)
+            evaluator = GenNASEvaluator(task, preset=chosen, inputs=images, seed=seed)
             yield f"{preset}, task {task.rpartition('#')[2]}, {Path(images).name}", evaluator
+
+
+def without_size(preset: str) -> Preset:
+    """The preset of that name with the regression loss alone."""
+    return replace(get_preset(preset), size_exponent=0, size_exponents=())
 
 
 def kept_ranking(

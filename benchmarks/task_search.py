@@ -25,6 +25,7 @@ import numpy as np
 import optuna
 from scipy import stats
 
+from benchmarks.ranking import without_size
 from gennas_optuna import ProxyTask, get_space, get_task, load_truth, plots
 from gennas_optuna._cli_tune import COMPLETE_ONLY
 from gennas_optuna._files import write_text
@@ -59,6 +60,7 @@ from gennas_optuna.task_space import FORMS, ProxyTaskSpace
 @click.option("--generic", help="The generic task, if not the layout's own.")
 @click.option("--published", help="The published task: FILE#NAME.")
 @click.option("--preset", default="paper", show_default=True)
+@click.option("--unsized", is_flag=True, help="The preset without counting the size.")
 @click.option("--steps", type=int, help="If not the preset's.")
 @click.option("--inputs", default="photos", show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Of all but the samplers.")
@@ -68,6 +70,8 @@ def main(space: str, out: Path, samplers: tuple[str, ...], searches: int, **give
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     out.mkdir(parents=True, exist_ok=True)
     chosen, seed, workers = get_space(space), given["seed"], given["workers"]
+    if given["unsized"]:
+        given["preset"] = without_size(given["preset"])
     truth = load_truth(given["truth"], chosen)
     objective = _objective(chosen, truth, given, prune=True)
     heldout = draw_distinct(
