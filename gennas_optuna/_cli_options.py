@@ -13,7 +13,7 @@ from gennas_optuna._evaluator import Evaluator, Score
 from gennas_optuna.evaluator import GenNASEvaluator
 from gennas_optuna.proxies import ProxyEvaluator
 from gennas_optuna.score_file import ScoreFile
-from gennas_optuna.settings import PRESETS
+from gennas_optuna.settings import DEFAULT_PRESET, PRESETS
 from gennas_optuna.spaces import Architecture, SearchSpace, get_space
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -39,7 +39,7 @@ TASK_OPTION = click.option(
 TRAINING_OPTIONS = (
     click.option(
         "--preset",
-        default="paper",
+        default=DEFAULT_PRESET,
         show_default=True,
         help=f"How to train: {', '.join(PRESETS)}.",
     ),

@@ -128,7 +128,11 @@ class Evaluator(ABC):
         if (arch, canonical) not in self._costs:
             shape = self.input_shape(arch.space)
             skeleton = arch.space.skeleton(arch, input_shape=shape, canonical=canonical)
-            self._costs[arch, canonical] = count_cost(skeleton, shape)
+            params = sum(parameter.numel() for parameter in skeleton.parameters())
+            # What multiplies has parameters: if all of them are left, so is all that multiplies.
+            same = canonical and params == self._cost(arch).params
+            cost = self._cost(arch) if same else count_cost(skeleton, shape)
+            self._costs[arch, canonical] = cost
         return self._costs[arch, canonical]
 
     def _make_locks(self) -> None:

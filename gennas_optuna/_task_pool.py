@@ -16,7 +16,7 @@ from gennas_optuna._evaluator import Evaluator, Score
 from gennas_optuna._processes import process_context
 from gennas_optuna.cost import Cost
 from gennas_optuna.evaluator import GenNASEvaluator
-from gennas_optuna.settings import Preset
+from gennas_optuna.settings import DEFAULT_PRESET, Preset
 from gennas_optuna.spaces import Architecture
 from gennas_optuna.task import ProxyTask
 
@@ -27,7 +27,7 @@ MakeEvaluator = Callable[[ProxyTask], Evaluator]
 class EvaluatorFactory:
     """Makes the evaluator of a task; for the settings see :class:`GenNASEvaluator`."""
 
-    preset: str | Preset = "paper"
+    preset: str | Preset = DEFAULT_PRESET
     steps: int | None = None
     inputs: str | Path | torch.Tensor = "photos"
     seed: int = 0

@@ -20,7 +20,7 @@ from gennas_optuna.inputs import load_images
 from gennas_optuna.presets import get_task
 from gennas_optuna.regression import OnEval, Status, Trace, fit, make_heads
 from gennas_optuna.seeding import torch_generator
-from gennas_optuna.settings import PRESETS, Preset, get_preset
+from gennas_optuna.settings import DEFAULT_PRESET, PRESETS, Preset, get_preset
 from gennas_optuna.spaces import Architecture, Scale, SearchSpace
 from gennas_optuna.taps import StagedModel
 from gennas_optuna.task import Batch, ProxyTask
@@ -67,7 +67,7 @@ class GenNASEvaluator(Evaluator):
         self,
         task: str | Path | ProxyTask = "default",
         *,
-        preset: str | Preset = "paper",
+        preset: str | Preset = DEFAULT_PRESET,
         steps: int | None = None,
         report_steps: Sequence[int] | None = None,
         inputs: str | Path | torch.Tensor = "photos",

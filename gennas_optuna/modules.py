@@ -21,7 +21,7 @@ from gennas_optuna.errors import GenNASError, InvalidValueError
 from gennas_optuna.evaluator import GenNASEvaluator
 from gennas_optuna.regression import OnEval
 from gennas_optuna.seeding import derive_seed
-from gennas_optuna.settings import Preset
+from gennas_optuna.settings import DEFAULT_PRESET, Preset
 from gennas_optuna.task import ProxyTask
 
 __all__ = ["ModuleObjective", "ModuleScore", "score", "with_score"]
@@ -33,7 +33,7 @@ def score(
     taps: Sequence[str] | None = None,
     task: str | Path | ProxyTask = "default",
     *,
-    preset: str | Preset = "paper",
+    preset: str | Preset = DEFAULT_PRESET,
     steps: int | None = None,
     init: str = "redraw",
     inputs: str | Path | torch.Tensor = "photos",
@@ -138,7 +138,7 @@ class ModuleObjective(SeveralObjectives):
         taps: Sequence[str] | None = None,
         task: str | Path | ProxyTask = "default",
         *,
-        preset: str | Preset = "paper",
+        preset: str | Preset = DEFAULT_PRESET,
         steps: int | None = None,
         init: str = "redraw",
         inputs: str | Path | torch.Tensor = "photos",

@@ -21,7 +21,7 @@ from gennas_optuna.evaluator import GenNASEvaluator
 from gennas_optuna.latency import latency
 from gennas_optuna.memory import peak_memory
 from gennas_optuna.seeding import torch_generator
-from gennas_optuna.settings import Preset
+from gennas_optuna.settings import DEFAULT_PRESET, Preset
 from gennas_optuna.spaces import Architecture, SearchSpace, get_space
 from gennas_optuna.task import ProxyTask
 
@@ -74,7 +74,7 @@ class GenNASObjective(SeveralObjectives):
         space: str | SearchSpace,
         task: str | Path | ProxyTask = "default",
         *,
-        preset: str | Preset = "paper",
+        preset: str | Preset = DEFAULT_PRESET,
         steps: int | None = None,
         report_steps: Sequence[int] | None = None,
         inputs: str | Path | torch.Tensor = "photos",

@@ -37,7 +37,7 @@ from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.evaluator import GenNASEvaluator
 from gennas_optuna.score_file import finite
 from gennas_optuna.seeding import numpy_generator
-from gennas_optuna.settings import Preset
+from gennas_optuna.settings import DEFAULT_PRESET, Preset
 from gennas_optuna.spaces import SearchSpace, get_space
 from gennas_optuna.task import ProxyTask
 from gennas_optuna.task_space import ProxyTaskSpace
@@ -125,7 +125,7 @@ class ProxyTaskObjective:
         tasks: ProxyTaskSpace | None = None,
         prune: bool = True,
         top: int = 1,
-        preset: str | Preset = "paper",
+        preset: str | Preset = DEFAULT_PRESET,
         steps: int | None = None,
         inputs: str | Path | torch.Tensor = "photos",
         seed: int = 0,

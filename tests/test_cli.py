@@ -191,7 +191,7 @@ def test_bad_files_give_one_line_and_status_2(run, tmp_path: Path) -> None:
     from gennas_optuna import get_task
 
     good = get_task("generic").to_dict()
-    nan = json.dumps(good).replace("0.25", "NaN")
+    nan = json.dumps(good).replace('"weight": 0.25', '"weight": NaN')
     files = {
         "unknown.json": (json.dumps({**good, "stagse": []}), "stagse"),
         "nan.json": (nan, "weight"),

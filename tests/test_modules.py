@@ -107,8 +107,8 @@ class ByHand(StagedModel):
 
 def test_the_loss_is_that_of_the_same_backbone_by_hand() -> None:
     net = Stages()
-    found = quick(net, init="as_given", steps=6)
-    evaluator, task = GenNASEvaluator(steps=6), get_task("generic")
+    found = quick(net, init="as_given", preset="paper", steps=6)
+    evaluator, task = GenNASEvaluator(preset="paper", steps=6), get_task("generic")
     model = ByHand(copy.deepcopy(net))
     batch = evaluator._batch(task, model, (3, 32, 32))
     heads = make_heads(model, batch, generator=torch_generator(0, "heads", "module"))

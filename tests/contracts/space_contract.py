@@ -12,6 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gennas_optuna import ProxyEvaluator
+from gennas_optuna.cost import count_cost
 from gennas_optuna.errors import GenNASError
 from gennas_optuna.spaces import Architecture, Scale, SearchSpace
 
@@ -165,6 +167,16 @@ class SpaceContract:
                 total.backward()
                 for parameter in model.parameters():
                     assert parameter.grad is None or torch.isfinite(parameter.grad).all()
+
+    def test_the_size_of_what_is_trained_is_counted_right(self) -> None:
+        """It is not counted again where nothing with parameters was left out."""
+        rng = np.random.default_rng(4)
+        evaluator = ProxyEvaluator("flops", device="cpu")
+        for _ in range(3):
+            arch = self.space.sample(rng)
+            skeleton = self.space.skeleton(arch, canonical=True)
+            cost = count_cost(skeleton, evaluator.input_shape(self.space))
+            assert evaluator.evaluate(arch).loss == -cost.flops
 
     def test_building_is_deterministic_and_leaves_global_state_alone(self) -> None:
         arch = self.space.sample(np.random.default_rng(2))
