@@ -116,11 +116,13 @@ def test_a_task_that_was_found_for_a_preset_is_the_default_there(
     assert get_task("default", space, preset="paper").name == "generic"
     for name in ("resnet", "resnext-a-in", "resnext-b"):  # found in one of the family
         assert get_task("default", get_space(name), preset="fast").name == "nds-stages-fast"
+        assert get_task("default", get_space(name), preset="balanced").name == "nds-stages-fast"
     (tmp_path / "nasbench201.json").write_text('{"name": "own", "stages": [{}, {}, {}]}')
     files = {**presets._files(), "nasbench201": tmp_path / "nasbench201.json"}
     monkeypatch.setattr(presets, "_files", lambda: files)
     assert get_task("default", space, preset="fast").name == "nasbench201-fast"
-    assert get_task("default", space, preset="balanced").name == "own"
+    assert get_task("default", space, preset="balanced").name == "nasbench201-fast"
+    assert get_task("default", space, preset="paper").name == "own"
 
 
 def test_evaluators_take_the_default_of_their_preset() -> None:

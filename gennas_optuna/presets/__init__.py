@@ -22,6 +22,9 @@ _DEFAULTS = {"NCHW": "generic", "LND": "generic-sequence"}
 _FAMILIES = dict.fromkeys(STAGE_SPACES, "nds-stages")
 """Spaces that share what was found in one of them (see its provenance), by the family's name."""
 
+_ALSO = {"balanced": "fast"}
+"""Presets that take what was found at another one; both read the loss in the same way."""
+
 
 def list_tasks() -> list[str]:
     """The names of the tasks that come with the package."""
@@ -38,7 +41,7 @@ def get_task(
 
     Args:
         task: ``"default"``: the task that was found for ``space`` or its family at this preset
-            if there is one, else the one named like the space, else the generic task of its
+            (``balanced`` shares those of ``fast``) if there is one, else the one named like the space, else the generic task of its
             layout; a name from :func:`list_tasks`; a file that :meth:`ProxyTask.load` reads; or
             a task, which is passed through.
         space: what the default is for; any image space if not given.
@@ -68,7 +71,8 @@ def _default(space: SearchSpace | None, preset: str | None, names: Collection[st
     if space is None:
         return _DEFAULTS["NCHW"]
     places = [space.name, _FAMILIES.get(space.name, space.name)]
-    own = [*(f"{place}-{preset}" for place in places), *places]
+    found_at = [name for name in (preset, _ALSO.get(preset or "")) if name]
+    own = [*(f"{place}-{name}" for name in found_at for place in places), *places]
     return next((name for name in own if name in names), _DEFAULTS[space.layout])
 
 
