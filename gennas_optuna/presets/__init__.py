@@ -42,8 +42,9 @@ def get_task(
     Args:
         task: ``"default"``: the task that was found for ``space`` or its family at this preset
             (``balanced`` shares those of ``fast``) if there is one, else the one named like the
-            space, else the generic task of its layout; a name from :func:`list_tasks`; a file that :meth:`ProxyTask.load` reads; or
-            a task, which is passed through.
+            space, else the generic task of its layout; a name from
+            :func:`list_tasks`; a file that :meth:`ProxyTask.load` reads; or a task, which is
+            passed through.
         space: what the default is for; any image space if not given.
         preset: name of the preset that the default is for.
 
