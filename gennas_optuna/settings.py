@@ -115,7 +115,7 @@ PRESETS = {
 read fewer steps of smaller batches and let size count; how they rank is in ``docs/results.md``."""
 
 DEFAULT_PRESET = "balanced"
-"""On images it ranks about as ``paper`` does for a third of its cost and less (``docs/results.md``)."""
+"""On images it ranks about as ``paper`` does for a third of the cost (``docs/results.md``)."""
 
 
 def get_preset(preset: str | Preset) -> Preset:
