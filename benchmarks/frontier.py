@@ -9,7 +9,7 @@ and the plain loop runs its task.
 Costs are CPU-seconds per architecture of one thread: the methods take turns on each architecture,
 and the median over the architectures is shown. Peak memory is that of a process of its own.
 Rankings are of ``--samples`` architectures, the same for every method; differences are paired.
-Written are SPACE.json and SPACE.md for every space named, and of all that stand in the folder
+Written are SPACE.json for every space named, and of all that stand in the folder
 frontier.md and frontier.png.
 """
 
