@@ -211,7 +211,7 @@ def test_proxy_task_search(lab: Lab, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     best = max(records, key=lambda record: record.value or 0.0)
-    assert GenNASEvaluator(str(out)).task_for(SPACE).digest == best.key
+    assert GenNASEvaluator(str(out), preset="paper").task_for(SPACE).digest == best.key
 
 
 def test_architecture_search_example_with_an_assessor(lab: Lab, tmp_path: Path) -> None:
