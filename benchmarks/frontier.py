@@ -138,7 +138,7 @@ def peak_memory(method: Method, arch: Architecture) -> float:
 
 
 @click.command()
-@click.argument("spaces", nargs=-1)
+@click.argument("spaces", nargs=-1, required=True)
 @click.option("--data", type=click.Path(path_type=Path), default=Path("."), help="The tables.")
 @click.option("--scores", type=click.Path(path_type=Path), required=True, help="Kept scores.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results.")

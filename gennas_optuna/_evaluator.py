@@ -26,7 +26,8 @@ class Score:
     """What an evaluator says of an architecture.
 
     Attributes:
-        loss: lower is better; ``inf`` if the training diverged.
+        loss: lower is better; ``inf`` if the training diverged. Presets that count the size have
+            divided it by a power of the multiply-accumulates, as they have those of the trace.
         trace: the loss along the way; ``None`` where nothing is trained.
         status: ``"ok"`` or ``"diverged"``.
         params: learnable scalars of the backbone as encoded, without heads.

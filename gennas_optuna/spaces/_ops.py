@@ -106,8 +106,8 @@ def _separable(kernel: int, *, dilation: int = 1, times: int) -> Callable[[int, 
         for i in range(times):
             if i:
                 layers.append(nn.ReLU(inplace=True))  # of a batch norm, whose output no one keeps
-            first = DepthwiseConv2d(c, kernel, stride=1 if i else stride, dilation=dilation)
-            layers += [first, *pointwise(c, c)]
+            depthwise = DepthwiseConv2d(c, kernel, stride=1 if i else stride, dilation=dilation)
+            layers += [depthwise, *pointwise(c, c)]
         return nn.Sequential(*layers)
 
     return make
