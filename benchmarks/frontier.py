@@ -270,19 +270,9 @@ def figure(results: list[dict[str, Any]], path: Path) -> None:
             x, y, (low, high) = row["cpu_seconds"], row["spearman"], row["spearman_ci"]
             ours = row["kind"] in PRESETS
             error = [[max(0, y - low)], [max(0, high - y)]]
-            colour, zorder = ("C0", 3) if ours else ("C7", 2)
-            axes.errorbar(
-                x, y, yerr=error, fmt="o" if ours else "s", color=colour, capsize=2, zorder=zorder
-            )
-            axes.annotate(
-                row["method"],
-                (x, y),
-                xytext=(-4 if ours else 4, 3),
-                textcoords="offset points",
-                horizontalalignment="right" if ours else "left",
-                fontsize=7,
-                color=colour,
-            )
+            marker = "o" if ours else "s"
+            axes.errorbar(x, y, yerr=error, fmt=marker, capsize=2, label=row["method"])
+        axes.legend(fontsize=7, loc="lower right")
         axes.set(xscale="log", xlim=(0.03, 300), title=result["space"])
         axes.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
         axes.grid(alpha=0.3)
