@@ -1,8 +1,8 @@
 """Depthwise convolution that trains fast on a processor.
 
 PyTorch's own is slow in two places when it goes backward over channels-last maps: dilated kernels,
-and the gradient of kernels wider than three columns, take several times as long as others. Both are
-put together here from calls that are fast, with the same sums.
+and the gradient of kernels wider than three columns, take several times as long as others. Both
+are put together here from calls that are fast, with the same sums.
 """
 
 from __future__ import annotations
