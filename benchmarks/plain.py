@@ -18,7 +18,7 @@ from torch import nn
 from gennas_optuna import Architecture
 from gennas_optuna.seeding import torch_generator
 from gennas_optuna.spaces._depthwise import DepthwiseConv2d
-from gennas_optuna.spaces._pool import AvgPool
+from gennas_optuna.spaces._pool import AvgPool, MaxPool
 from gennas_optuna.task import Batch, ProxyTask
 
 
@@ -37,6 +37,8 @@ def plain_network(arch: Architecture) -> nn.Module:
                 setattr(parent, name, plain)
             elif isinstance(layer, DepthwiseConv2d):
                 layer.__class__ = nn.Conv2d  # the same parameters, PyTorch's own passes
+            elif isinstance(layer, MaxPool):
+                layer.__class__ = nn.MaxPool2d
     return model
 
 

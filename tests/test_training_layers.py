@@ -10,7 +10,7 @@ from gennas_optuna.cost import _Counter
 from gennas_optuna.spaces._depthwise import DepthwiseConv2d
 from gennas_optuna.spaces._layout import channels_last
 from gennas_optuna.spaces._ops import FactorizedReduction
-from gennas_optuna.spaces._pool import AvgPool
+from gennas_optuna.spaces._pool import AvgPool, MaxPool
 
 
 def _agree(
@@ -49,6 +49,27 @@ def test_average_pooling_counts_no_multiply_accumulates() -> None:
     with torch.no_grad(), _Counter() as counter:
         AvgPool(3).eval()(torch.zeros(1, 16, 32, 32))
     assert counter.flops == 0
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("maps", [*MAPS, (5, 32, 32), (3, 9, 17)])
+def test_maximum_pooling_is_that_of_pytorch(
+    kernel: int, stride: int, maps: tuple[int, int, int]
+) -> None:
+    known = nn.MaxPool2d(kernel, stride, padding=kernel // 2)
+    got = _agree(MaxPool(kernel, stride), known, *maps)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_maximum_pooling_sends_the_gradient_of_equal_values_where_pytorch_does() -> None:
+    x = torch.zeros(3, 5, 16, 16).to(memory_format=torch.channels_last)
+    one, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+    MaxPool(3)(one).sum().backward()  # type: ignore[no-untyped-call]
+    nn.MaxPool2d(3, 1, 1)(other).sum().backward()
+    assert other.grad is not None
+    assert other.grad.max() > 1
+    torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])

@@ -8,6 +8,7 @@ from torch import nn
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.spaces._dataflow import DataFlow
 from gennas_optuna.spaces._nasbench101_cell import POOL
+from gennas_optuna.spaces._pool import MaxPool
 from gennas_optuna.taps import StagedModel, TapInfo
 
 MIN_WIDTH = 5
@@ -96,9 +97,7 @@ class _Cell(nn.Module):
         )
         self.ops = nn.ModuleList(
             [
-                nn.MaxPool2d(3, stride=1, padding=1)
-                if step.op == POOL
-                else _conv_bn_relu(c, c, int(step.op))
+                MaxPool(3) if step.op == POOL else _conv_bn_relu(c, c, int(step.op))
                 for step, c in zip(flow.steps, self.channels[1:], strict=False)
             ]
         )

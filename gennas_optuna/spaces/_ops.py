@@ -14,7 +14,7 @@ from torch import nn
 
 from gennas_optuna.spaces._depthwise import DepthwiseConv2d
 from gennas_optuna.spaces._layout import channels_last
-from gennas_optuna.spaces._pool import AvgPool
+from gennas_optuna.spaces._pool import AvgPool, MaxPool
 
 
 class Op(NamedTuple):
@@ -78,7 +78,7 @@ def _avg_pool(kernel: int) -> Callable[[int, int], nn.Module]:
 
 
 def _max_pool(kernel: int) -> Callable[[int, int], nn.Module]:
-    return lambda _, stride: nn.MaxPool2d(kernel, stride=stride, padding=kernel // 2)
+    return lambda _, stride: MaxPool(kernel, stride)
 
 
 def _conv(kernel: int) -> Callable[[int, int], nn.Module]:

@@ -1,4 +1,4 @@
-"""Average pooling that trains fast on a processor."""
+"""Pooling that is fast on a processor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import torch.nn.functional as F
 from torch import nn
 
 SMALLEST = 16
-"""Narrower maps are not worth the calls that the sums take."""
+"""Narrower maps are not worth the calls that the fast ways take."""
+
+VECTOR = 8
+"""PyTorch's pooling of channels-last maps is fast where their channels are multiples of this."""
 
 
 class AvgPool(nn.Module):
@@ -41,3 +44,28 @@ class AvgPool(nn.Module):
     def extra_repr(self) -> str:
         """The arguments."""
         return f"{self.kernel}, stride={self.stride}"
+
+
+class MaxPool(nn.MaxPool2d):
+    """Maximum over windows of every channel, with stride 1 or more, that keeps the size but for it.
+
+    Channels of large maps that fill no whole vectors are pooled together with those of all other
+    samples, as one sample with the channels of all: to the same values and gradients.
+
+    Args:
+        kernel: side of the window, odd.
+        stride: step of the window.
+    """
+
+    def __init__(self, kernel: int, stride: int = 1) -> None:
+        super().__init__(kernel, stride, padding=kernel // 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) to (N, C, H / stride, W / stride)."""
+        n, c, h, w = x.shape
+        if c % VECTOR == 0 or w < SMALLEST or x.device.type != "cpu":
+            return super().forward(x)
+        together = x.permute(2, 3, 0, 1).reshape(1, h, w, n * c).permute(0, 3, 1, 2)
+        maxima = super().forward(together).permute(0, 2, 3, 1)
+        apart = maxima.reshape(*maxima.shape[1:3], n, c).permute(2, 0, 1, 3)
+        return apart.contiguous().permute(0, 3, 1, 2)
