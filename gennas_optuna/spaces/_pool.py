@@ -47,7 +47,7 @@ class AvgPool(nn.Module):
 
 
 class MaxPool(nn.MaxPool2d):
-    """Maximum over windows of every channel, with stride 1 or more, that keeps the size but for it.
+    """Maximum over windows of every channel.
 
     Channels of large maps that fill no whole vectors are pooled together with those of all other
     samples, as one sample with the channels of all: to the same values and gradients.
@@ -64,8 +64,12 @@ class MaxPool(nn.MaxPool2d):
         """(N, C, H, W) to (N, C, H / stride, W / stride)."""
         n, c, h, w = x.shape
         if c % VECTOR == 0 or w < SMALLEST or x.device.type != "cpu":
-            return super().forward(x)
+            return self._pooled(x)
         together = x.permute(2, 3, 0, 1).reshape(1, h, w, n * c).permute(0, 3, 1, 2)
-        maxima = super().forward(together).permute(0, 2, 3, 1)
+        maxima = self._pooled(together).permute(0, 2, 3, 1)
         apart = maxima.reshape(*maxima.shape[1:3], n, c).permute(2, 0, 1, 3)
         return apart.contiguous().permute(0, 3, 1, 2)
+
+    def _pooled(self, x: torch.Tensor) -> torch.Tensor:
+        pooled: torch.Tensor = super().forward(x)
+        return pooled
