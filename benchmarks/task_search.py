@@ -40,6 +40,7 @@ from gennas_optuna._task_result import (
 )
 from gennas_optuna._task_study import completed, finished, open_study
 from gennas_optuna.correlation import spearman
+from gennas_optuna.presets import found_in, packaged_tasks
 from gennas_optuna.samplers import make_sampler
 from gennas_optuna.seeding import numpy_generator
 from gennas_optuna.task_search import ProxyTaskObjective, draw_distinct, search_task
@@ -61,6 +62,7 @@ from gennas_optuna.task_space import FORMS, ProxyTaskSpace
 @click.option("--published", help="The published task: FILE#NAME.")
 @click.option("--preset", default="paper", show_default=True)
 @click.option("--unsized", is_flag=True, help="The preset without counting the size.")
+@click.option("--transfer", is_flag=True, help="Start from the tasks found in other spaces.")
 @click.option("--steps", type=int, help="If not the preset's.")
 @click.option("--inputs", default="photos", show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Of all but the samplers.")
@@ -77,6 +79,9 @@ def main(space: str, out: Path, samplers: tuple[str, ...], searches: int, **give
     heldout = draw_distinct(
         truth, given["heldout"], seed=seed, what="held-out set", without=objective.archs
     )
+    start: list[ProxyTask] = []
+    if given["transfer"]:
+        start = [task for task in packaged_tasks(chosen) if found_in(task) != space]
     studies: dict[str, list[optuna.Study]] = {}
     rows: list[dict[str, Any]] = []
     tasks: list[ProxyTask] = []
@@ -92,7 +97,7 @@ def main(space: str, out: Path, samplers: tuple[str, ...], searches: int, **give
                 partial(make_sampler, sampler, own.tasks),
                 seed=number,
             )
-            found = search_task(own, study, n_evaluations=given["evaluations"])
+            found = search_task(own, study, n_evaluations=given["evaluations"], start=start)
             task = replace(found.task, name=f"{space}-{label}")
             task.save(out / f"{task.name}.json")
             _write_json(out / f"{task.name}.provenance.json", found.provenance())

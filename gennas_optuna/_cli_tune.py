@@ -28,7 +28,7 @@ from gennas_optuna._task_result import (
 from gennas_optuna._task_study import completed, finished, open_study
 from gennas_optuna.benchmarks import load_truth
 from gennas_optuna.errors import InvalidValueError
-from gennas_optuna.presets import get_task
+from gennas_optuna.presets import get_task, packaged_tasks
 from gennas_optuna.samplers import SAMPLERS, make_sampler
 from gennas_optuna.spaces import get_space
 from gennas_optuna.task import ProxyTask
@@ -63,10 +63,11 @@ _COUNT = click.IntRange(min=1)
 @click.option(
     "--start",
     multiple=True,
-    default=("default",),
+    default=("packaged",),
     show_default=True,
     metavar="TASK",
-    help="Task to try first: a name or FILE; may be repeated; 'none' for none.",
+    help="Task to try first: a name or FILE, may be repeated; 'packaged' for all that come with "
+    "the package, 'none' for none.",
 )
 @click.option("--heldout", type=click.IntRange(min=3), help="Other architectures to check on.")
 @click.option("--heldout-truth", metavar="TRUTH", help="Where those are from, if not TRUTH.")
@@ -122,7 +123,12 @@ def tune_task(space: str, form: str | None, truth: str, **options: Any) -> None:
     if options["out"] is not None and not options["out"].parent.is_dir():
         raise InvalidValueError(f"--out: there is no folder {options['out'].parent}")
     preset = options["preset"]
-    start = [get_task(name, chosen, preset=preset) for name in options["start"] if name != "none"]
+    start: list[ProxyTask] = []
+    for name in options["start"]:
+        if name == "packaged":
+            start += packaged_tasks(chosen, preset=preset)
+        elif name != "none":
+            start.append(get_task(name, chosen, preset=preset))
     study = open_study(
         options["storage"],
         options["study_name"] or space,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,11 +78,19 @@ def draw_distinct(
     return drawn
 
 
+def _extremes_first(records: Sequence[Trained], truth: GroundTruth) -> list[Trained]:
+    """The best, the worst, the second best and so on."""
+    rest = deque(sorted(records, key=truth.goodness))
+    ends = cycle((rest.pop, rest.popleft))
+    return [next(ends)() for _ in records]
+
+
 class ProxyTaskObjective:
     """An objective that maximises how well a proxy task ranks architectures of known quality.
 
     A trial's value is the signed rank correlation between minus the losses on its task and the
-    truth. The architectures are evaluated one after another, always in the same order; a
+    truth. The architectures are evaluated one after another, always in the same order: the best
+    and the worst first, then inwards, since a wrong order of those rules a task out soonest. A
     training that diverged ranks last. The correlation so far is reported after each, and a trial
     is pruned as soon as it cannot become better than the best finished one whatever the missing
     losses (an exact bound), or when the study's pruner says so, which is asked from half of the
@@ -143,7 +153,7 @@ class ProxyTaskObjective:
         _check.whole(n_archs, "n_archs", low=2)
         if archs is None:
             archs = draw_distinct(self.truth, n_archs, seed=seed, what="task search")
-        self.archs = tuple(archs)
+        self.archs = tuple(_extremes_first(archs, self.truth))
         if len({record.arch.key for record in self.archs}) != len(self.archs) or len(archs) < 2:
             raise InvalidValueError("archs: give at least two architectures, each network once")
         self.goodness = tuple(self.truth.goodness(record) for record in self.archs)

@@ -68,6 +68,22 @@ def get_task(
         ) from None
 
 
+def packaged_tasks(space: SearchSpace, *, preset: str | None = None) -> list[ProxyTask]:
+    """The tasks that come with the package and fit the space's taps, its default first."""
+    tasks = [get_task(name, space, preset=preset) for name in ("default", *list_tasks())]
+    sequences = tasks[0].sequence is not None
+    return list(dict.fromkeys(task for task in tasks if (task.sequence is not None) == sequences))
+
+
+def found_in(task: ProxyTask) -> str | None:
+    """The space that a task of the package was searched in; ``None`` for those that were not."""
+    try:
+        file = _files("provenance")[task.name]
+    except KeyError:
+        return None
+    return str(read_data(file)["space"])
+
+
 def _default(space: SearchSpace | None, preset: str | None, names: Collection[str]) -> str:
     if space is None:
         return _DEFAULTS["NCHW"]
@@ -77,6 +93,6 @@ def _default(space: SearchSpace | None, preset: str | None, names: Collection[st
     return next((name for name in own if name in names), _DEFAULTS[space.layout])
 
 
-def _files() -> dict[str, Path]:
-    folder = Path(str(resources.files(__name__)))
+def _files(*within: str) -> dict[str, Path]:
+    folder = Path(str(resources.files(__name__))).joinpath(*within)
     return {path.stem: path for path in sorted(folder.glob("*.json"))}
