@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import torch
 from benchmarks.published import MODELS, Published
 from gennas_optuna import score
 from gennas_optuna.correlation import paired_difference, rank_correlation
+from gennas_optuna.settings import get_preset
 
 
 @click.command()
@@ -54,6 +55,7 @@ def main(names: tuple[str, ...], out: Path, **settings: Any) -> None:
     if len(models) > 2:
         _show_correlations(models, done)
         _show_families(models, done)
+        _show_exponents(models, done, str(settings["preset"]))
 
 
 def _finished(out: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -130,6 +132,24 @@ def _show_families(models: Sequence[Published], done: dict[str, dict[str, Any]])
         if pairs:
             click.echo(f"| {family} | {good} | {len(pairs)} |")
     click.echo(f"| all | {right} | {of} |")
+
+
+def _show_exponents(
+    models: Sequence[Published], done: dict[str, dict[str, Any]], preset: str
+) -> None:
+    """What the ranking would be if size counted for less or more."""
+    click.echo("\n| power of the FLOPs | Spearman (95 %) | Kendall (95 %) |\n|---|---|---|")
+    own = get_preset(preset)
+    for exponent in sorted({0.0, 0.02, 0.05, 0.1, 0.2, own.size_exponent}):
+        other = replace(own, size_exponent=exponent)
+        goodness = [
+            -s["loss"] / own.size_factor(s["flops"]) * other.size_factor(s["flops"])
+            for s in (done[model.name] for model in models)
+        ]
+        found = rank_correlation(goodness, [model.top1 for model in models])
+        row = [_interval(found.spearman, found.spearman_ci)]
+        row.append(_interval(found.kendall, found.kendall_ci))
+        click.echo(f"| {exponent:g} | {' | '.join(row)} |")
 
 
 def _interval(value: float, ends: tuple[float, float]) -> str:

@@ -82,8 +82,11 @@ _SMALLER = (
 )
 """Small networks of the NDS spaces learn the signals in a fraction of the steps."""
 
-_BY_SIZE = tuple((name, 0.1) for name in (*CELL_SPACES, *STAGE_SPACES))
-"""Size counts for more where width and depth are searched."""
+_SIZE = 0.1
+"""How much size counts where width and depth differ."""
+
+_BY_CELL = tuple((name, 0.02) for name in ("nasbench101", "nasbench201", "nasbench-nlp"))
+"""How much it counts where nothing but the cell differs."""
 
 PRESETS = {
     preset.name: preset
@@ -95,8 +98,8 @@ PRESETS = {
             window=6,
             init="pytorch",
             scales=(("nasbench201", Scale(depth=1)), *_SMALLER),
-            size_exponent=0.02,
-            size_exponents=_BY_SIZE,
+            size_exponent=_SIZE,
+            size_exponents=_BY_CELL,
         ),
         Preset(
             "balanced",
@@ -105,8 +108,8 @@ PRESETS = {
             window=10,
             init="pytorch",
             scales=_SMALLER,
-            size_exponent=0.02,
-            size_exponents=_BY_SIZE,
+            size_exponent=_SIZE,
+            size_exponents=_BY_CELL,
         ),
         Preset("paper", steps=100),
     )

@@ -115,13 +115,13 @@ def test_the_size_of_a_module_counts_as_well() -> None:
     assert sized == pytest.approx(plain * (macs / 1e8) ** -0.5, rel=1e-12)
 
 
-def test_size_counts_for_more_where_width_and_depth_are_searched() -> None:
+def test_size_counts_for_less_where_nothing_but_the_cell_is_searched() -> None:
+    small = {"nasbench101", "nasbench201", "nasbench-nlp"}
     for name in ("fast", "balanced"):
         found = {space: PRESETS[name].exponent_for(space) for space in list_spaces()}
-        assert {found.pop(space) for space in ("darts", "pnas-in", "resnet", "resnext-b-in")} == {
-            0.1
-        }
-        assert {found.pop(space) for space in ("nasbench101", "nasbench201")} == {0.02}
+        assert {space for space, exponent in found.items() if exponent == 0.02} == small
+        assert {exponent for space, exponent in found.items() if space not in small} == {0.1}
+        assert PRESETS[name].exponent_for("") == 0.1  # a module of one's own
     assert {PRESETS["paper"].exponent_for(space) for space in list_spaces()} == {0}
 
 
