@@ -5,7 +5,7 @@ from gennas_optuna.errors import GenNASError
 from gennas_optuna.evaluator import GenNASEvaluator, Score
 from gennas_optuna.modules import ModuleScore, score, with_score
 from gennas_optuna.objective import GenNASObjective, gennas_objective
-from gennas_optuna.presets import get_task, list_tasks
+from gennas_optuna.presets import get_task, list_tasks, packaged_tasks
 from gennas_optuna.proxies import ProxyEvaluator
 from gennas_optuna.ranking import rank
 from gennas_optuna.samplers import RegularizedEvolutionSampler
@@ -46,6 +46,7 @@ __all__ = [
     "list_spaces",
     "list_tasks",
     "load_truth",
+    "packaged_tasks",
     "rank",
     "register_space",
     "score",

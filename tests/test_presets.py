@@ -18,6 +18,7 @@ from gennas_optuna import (
     get_task,
     list_spaces,
     list_tasks,
+    packaged_tasks,
     presets,
 )
 from gennas_optuna.benchmarks import load_truth
@@ -53,6 +54,24 @@ def test_tasks_that_were_found_say_where_they_come_from() -> None:
         origin = _origin(name)
         assert get_task(name).digest == origin["task_digest"]
         assert len(origin["losses"]) == len(origin["archs"]) == origin["n_archs"]
+
+
+def test_packaged_tasks_fit_a_space_and_begin_with_its_default() -> None:
+    space = get_space("nasbench101")
+    for preset in ("paper", "fast"):
+        tasks = packaged_tasks(space, preset=preset)
+        assert tasks[0] == get_task("default", space, preset=preset)
+        assert {task.name for task in tasks} == set(list_tasks()) - {"generic-sequence"}
+        assert len(tasks) == len(list_tasks()) - 1
+    names = [task.name for task in packaged_tasks(get_space("nasbench-nlp"))]
+    assert names == ["generic-sequence"]
+
+
+def test_a_task_tells_the_space_it_was_found_in() -> None:
+    origins = {name: presets.found_in(get_task(name)) for name in list_tasks()}
+    assert origins["nasbench201-fast"] == "nasbench201"
+    assert origins["nds-stages-fast"] == "resnext-a-in"
+    assert origins["generic"] is None
 
 
 TRUTHS = {
