@@ -49,12 +49,14 @@ class Method(NamedTuple):
         kind: a preset, a proxy or ``plain``.
         task: for a preset and the plain loop: its proxy task.
         seed: of the scores.
+        steps: for a preset and the plain loop: if not the preset's.
     """
 
     name: str
     kind: str
     task: str
     seed: int
+    steps: int | None = None
 
     def evaluator(self) -> Evaluator:
         """What scores architectures; the plain loop ranks as ``paper`` does."""
@@ -62,7 +64,12 @@ class Method(NamedTuple):
             return ProxyEvaluator(self.kind, seed=self.seed, device="cpu")
         preset = "paper" if self.kind == PLAIN else self.kind
         return GenNASEvaluator(
-            self.task, preset=preset, report_steps=(), seed=self.seed, device="cpu"
+            self.task,
+            preset=preset,
+            steps=self.steps,
+            report_steps=(),
+            seed=self.seed,
+            device="cpu",
         )
 
     def run(self) -> Callable[[Architecture], object]:
@@ -99,8 +106,8 @@ def _plain(paper: GenNASEvaluator, arch: Architecture) -> float:
     return plain_loss(plain_network(arch), batch, task, paper.steps)
 
 
-def costs(compared: list[Method], archs: list[Architecture]) -> dict[str, float]:
-    """Median CPU-seconds of one thread; the methods alternate."""
+def costs(compared: list[Method], archs: list[Architecture]) -> dict[str, list[float]]:
+    """CPU-seconds of one thread for each architecture; the methods alternate."""
     torch.set_num_threads(1)
     runs = {method.name: method.run() for method in compared}
     found: dict[str, list[float]] = {name: [] for name in runs}
@@ -109,7 +116,7 @@ def costs(compared: list[Method], archs: list[Architecture]) -> dict[str, float]
             start = time.thread_time()
             run(arch)
             found[name].append(time.thread_time() - start)
-    return {name: median(times) for name, times in found.items()}
+    return found
 
 
 def _high_water() -> int:
@@ -171,7 +178,7 @@ def main(
         rows = ranked(truth, compared, min(samples, len(truth)), seed, scores, workers)
         cpu = costs(compared, drawn)
         for row, one in zip(rows, compared, strict=True):
-            row["cpu_seconds"] = cpu[one.name]
+            row["cpu_seconds"] = median(cpu[one.name])
             row["peak_mib"] = peak_memory(one, drawn[0])
         result = {"space": space, "truth": Path(table.truth).name, "timed": timed, "seed": seed}
         (out / f"{space}.json").write_text(json.dumps({**result, "rows": rows}, indent=1) + "\n")
