@@ -19,6 +19,7 @@ from gennas_optuna.cost import Cost, count_cost
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.regression import OnEval, Status, Trace
 from gennas_optuna.spaces import Architecture, SearchSpace
+from gennas_optuna.taps import StagedModel
 
 
 @dataclass(frozen=True)
@@ -124,15 +125,21 @@ class Evaluator(ABC):
         seconds, cpu_seconds = time.perf_counter() - start, clock() - cpu_start
         return Score(loss, trace, status, *cost, seconds, cpu_seconds)
 
-    def _cost(self, arch: Architecture, *, canonical: bool = False) -> Cost:
-        """Of the network as encoded, or of the one that all encodings with its key share."""
+    def _cost(
+        self, arch: Architecture, *, canonical: bool = False, network: StagedModel | None = None
+    ) -> Cost:
+        """Of the network as encoded, or of the one that all encodings with its key share.
+
+        ``network`` is that one, on the CPU, if it has been built.
+        """
         if (arch, canonical) not in self._costs:
             shape = self.input_shape(arch.space)
-            skeleton = arch.space.skeleton(arch, input_shape=shape, canonical=canonical)
-            params = sum(parameter.numel() for parameter in skeleton.parameters())
+            if network is None:
+                network = arch.space.skeleton(arch, input_shape=shape, canonical=canonical)
+            params = sum(parameter.numel() for parameter in network.parameters())
             # What multiplies has parameters: if all of them are left, so is all that multiplies.
             same = canonical and params == self._cost(arch).params
-            cost = self._cost(arch) if same else count_cost(skeleton, shape)
+            cost = self._cost(arch) if same else count_cost(network, shape)
             self._costs[arch, canonical] = cost
         return self._costs[arch, canonical]
 

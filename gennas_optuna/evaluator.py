@@ -160,14 +160,16 @@ class GenNASEvaluator(Evaluator):
         self, arch: Architecture, on_eval: OnEval | None
     ) -> tuple[float, Trace | None, Status]:
         task, shape = self.task_for(arch.space), self.input_shape(arch.space)
+        scale = self.preset.scale_for(arch.space.name)
         model = arch.space.build(
             arch,
             generator=torch_generator(self.seed, "weights", arch.key),
-            scale=self.preset.scale_for(arch.space.name),
+            scale=scale,
             canonical=True,
             input_shape=shape,
             init=self.preset.init if task.sequence is None else None,
         )
+        factor = self._size_factor(arch, model if scale is None else None)
         batch = self._batch(task, model, shape)
         heads = make_heads(model, batch, generator=torch_generator(self.seed, "heads", arch.key))
         for module in (model, heads):
@@ -182,17 +184,17 @@ class GenNASEvaluator(Evaluator):
             steps=self.steps,
             eval_steps=self.report_steps,
             window=self.preset.window,
-            factor=self._size_factor(arch),
+            factor=factor,
             seed=self.seed,
             on_eval=on_eval,
         )
         return trace.loss, trace, trace.status
 
-    def _size_factor(self, arch: Architecture) -> float:
+    def _size_factor(self, arch: Architecture, network: StagedModel | None) -> float:
         """By the one network that all encodings with the architecture's key share."""
         if not self.preset.exponent_for(arch.space.name):
             return 1.0
-        flops = self._cost(arch, canonical=True).flops
+        flops = self._cost(arch, canonical=True, network=network).flops
         return self.preset.size_factor(flops, arch.space.name)
 
     def _batch(self, task: ProxyTask, model: StagedModel, shape: tuple[int, ...]) -> Batch:

@@ -154,24 +154,24 @@ def fit(
         ]
 
     def evaluated(step: int) -> torch.Tensor:
-        model.eval()
-        heads.eval()
+        trained.eval()
         with torch.no_grad():
             noise = torch_generator(seed, "evaluation", step)
-            return _weighted(stage_losses(eval_weights, noise), eval_weights)
+            loss = _weighted(stage_losses(eval_weights, noise), eval_weights)
+        trained.train(step < steps)
+        return loss
 
     # With a window, what is trained on must hold whatever is read.
     seen = [a or b for a, b in zip(train_weights, eval_weights, strict=True)]
     recent: deque[torch.Tensor] = deque(maxlen=window)
     found: list[tuple[int, float]] = []
     status: Status = "ok"
+    trained = nn.ModuleList([model, heads]).train()  # not at every step: it takes a while
     for step in range(1, steps + 1):
-        model.train()
-        heads.train()
         updates.zero_grad()
         losses = stage_losses(train_weights if window is None else seen, train_noise)
-        trained = _weighted(losses, train_weights)
-        trained.backward()  # type: ignore[no-untyped-call]
+        total = _weighted(losses, train_weights)
+        total.backward()  # type: ignore[no-untyped-call]
         updates.step()
         if window is not None:
             recent.append(_weighted([loss.detach() for loss in losses], eval_weights))
@@ -179,7 +179,7 @@ def fit(
             read = evaluated(step) if window is None else torch.stack([*recent]).mean()
             loss = factor * float(read)
             finite = math.isfinite(loss)
-            if not finite and step < steps and math.isfinite(float(trained.detach())):
+            if not finite and step < steps and math.isfinite(float(total.detach())):
                 continue  # running statistics that lag behind, not the training
             found.append((step, loss))
             if not finite:
