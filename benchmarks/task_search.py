@@ -26,7 +26,7 @@ import optuna
 from scipy import stats
 
 from benchmarks.ranking import without_size
-from gennas_optuna import ProxyTask, TaskSearch, get_space, get_task, load_truth, plots
+from gennas_optuna import ProxyTask, get_space, get_task, load_truth, plots
 from gennas_optuna._cli_tune import COMPLETE_ONLY
 from gennas_optuna._files import write_text
 from gennas_optuna._task_bound import upper_bound
@@ -63,9 +63,6 @@ from gennas_optuna.task_space import FORMS, ProxyTaskSpace
 @click.option("--preset", default="paper", show_default=True)
 @click.option("--unsized", is_flag=True, help="The preset without counting the size.")
 @click.option("--transfer", is_flag=True, help="Start from the tasks found in other spaces.")
-@click.option(
-    "--superpose", type=int, multiple=True, help="Also rank by the sum of so many best tasks."
-)
 @click.option("--steps", type=int, help="If not the preset's.")
 @click.option("--inputs", default="photos", show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Of all but the samplers.")
@@ -100,24 +97,25 @@ def main(space: str, out: Path, samplers: tuple[str, ...], searches: int, **give
                 partial(make_sampler, sampler, own.tasks),
                 seed=number,
             )
+            found = search_task(own, study, n_evaluations=given["evaluations"], start=start)
+            task = replace(found.task, name=f"{space}-{label}")
+            task.save(out / f"{task.name}.json")
+            _write_json(out / f"{task.name}.provenance.json", found.provenance())
             studies.setdefault(sampler, []).append(study)
-            for superposed in (1, *given["superpose"]):
-                found = search_task(
-                    own,
-                    study,
-                    n_evaluations=given["evaluations"],
-                    start=start,
-                    superposed=superposed,
-                )
-                suffix = f", sum of {superposed}" if superposed > 1 else ""
-                name = f"{space}-{label}" + (f"-sum{superposed}" if suffix else "")
-                task = replace(found.task, name=name)
-                task.save(out / f"{task.name}.json")
-                _write_json(out / f"{task.name}.provenance.json", found.provenance())
-                tasks.append(task)
-                rows.append(_row(label + suffix, sampler + suffix, found, study))
-                own_value = found.correlation.spearman
-                click.echo(f"{label}{suffix}: {own_value:.3f} on the search's own", err=True)
+            tasks.append(task)
+            rows.append(
+                {
+                    "label": label,
+                    "method": sampler,
+                    "search": correlation_record(found.correlation),
+                    "n_trials": found.n_trials,
+                    "n_completed": found.n_completed,
+                    "n_evaluations": found.n_evaluations,
+                    "saved": 1 - found.n_evaluations / (found.n_trials * len(objective.archs)),
+                    "importances": importances(study),
+                }
+            )
+            click.echo(f"{label}: {found.correlation.spearman:.3f} on the search's own", err=True)
     layout = {"NCHW": "generic", "LND": "generic-sequence"}[chosen.layout]
     others = {"generic": given["generic"] or layout, "published": given["published"]}
     for label, name in others.items():
@@ -149,19 +147,6 @@ def main(space: str, out: Path, samplers: tuple[str, ...], searches: int, **give
     write_text(out / f"{space}.md", _markdown(report))
     plots.save(plots.plot_best_so_far(studies), out / f"{space}.png")
     click.echo(_markdown(report))
-
-
-def _row(label: str, method: str, found: TaskSearch, study: optuna.Study) -> dict[str, Any]:
-    return {
-        "label": label,
-        "method": method,
-        "search": correlation_record(found.correlation),
-        "n_trials": found.n_trials,
-        "n_completed": found.n_completed,
-        "n_evaluations": found.n_evaluations,
-        "saved": 1 - found.n_evaluations / (found.n_trials * len(found.archs)),
-        "importances": importances(study),
-    }
 
 
 def _objective(space: Any, truth: Any, given: dict[str, Any], prune: bool) -> ProxyTaskObjective:

@@ -72,7 +72,6 @@ _COUNT = click.IntRange(min=1)
 @click.option("--heldout", type=click.IntRange(min=3), help="Other architectures to check on.")
 @click.option("--heldout-truth", metavar="TRUTH", help="Where those are from, if not TRUTH.")
 @click.option("--ensemble", type=_COUNT, default=1, help="Rank by so many best tasks, too. [1]")
-@click.option("--superpose", type=_COUNT, default=1, help="Give the sum of so many best ones. [1]")
 @click.option("--storage", help="sqlite:///FILE, FILE.journal or any Optuna URL; goes on there.")
 @click.option("--study-name", metavar="NAME", help="Of the study in the storage. [the space]")
 @click.option("--take-over", is_flag=True, help="Run again what other machines left running.")
@@ -103,7 +102,7 @@ def tune_task(space: str, form: str | None, truth: str, **options: Any) -> None:
         statistic=options["statistic"],
         tasks=tasks,
         prune=options["sampler"] not in COMPLETE_ONLY,
-        top=max(options["ensemble"], options["superpose"]),  # so that they are not pruned
+        top=options["ensemble"],  # so that they are not pruned
         **settings,
     )
     held = None
@@ -145,7 +144,6 @@ def tune_task(space: str, form: str | None, truth: str, **options: Any) -> None:
             timeout=options["timeout"],
             patience=options["patience"],
             start=start,
-            superposed=options["superpose"],
             take_over=options["take_over"],
             on_trial=watch.see,
         )
@@ -158,21 +156,17 @@ def tune_task(space: str, form: str | None, truth: str, **options: Any) -> None:
     }
     if held is not None:
         other, records = held
-        judged = list(dict.fromkeys((found.task, *top)))
-        scores = score_tasks(
-            judged,
+        losses = score_tasks(
+            top,
             objective.make_evaluator,
             records,
             workers=options["workers"],
             cache=options["cache"],
         )
-        losses = dict(zip(judged, scores, strict=True))
         report["heldout_truth"] = other.name
-        own = correlate_losses(losses[found.task], other, records)
-        report["heldout"] = correlation_record(own)
+        report["heldout"] = correlation_record(correlate_losses(losses[0], other, records))
         if len(top) > 1:
-            ranks = mean_rank([losses[task] for task in top])
-            together = correlate_losses(ranks, other, records)
+            together = correlate_losses(mean_rank(losses), other, records)
             report["heldout_ensemble"] = correlation_record(together)
     if options["out"] is not None:
         _write(options["out"], found.task, report)
@@ -235,14 +229,10 @@ def _show(found: TaskSearch, report: dict[str, Any], out: Path | None, as_json: 
         f"{found.n_trials} trials ({found.n_trials - found.n_completed} pruned), "
         f"{found.n_evaluations} architectures trained; stopped by {found.stopped}"
     )
-    if found.members:
-        _out.print(f"sum of the {len(found.members)} best tasks: {found.task.digest}")
-    else:
-        _out.print(f"best task: trial {found.trial}, {found.task.digest}")
-    name = "sum" if found.members else "best task"
+    _out.print(f"best task: trial {found.trial}, {found.task.digest}")
     for key, what in (
-        ("search", f"{name} on the search's own"),
-        ("heldout", f"{name} on others"),
+        ("search", "best task on the search's own"),
+        ("heldout", "best task on others"),
         ("heldout_ensemble", "ensemble on others"),
     ):
         if key in report:

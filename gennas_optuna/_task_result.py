@@ -22,7 +22,6 @@ from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.pool import EvaluatorPool
 from gennas_optuna.score_file import ScoreFile, finite
 from gennas_optuna.task import ProxyTask
-from gennas_optuna.task_sum import superpose
 
 if TYPE_CHECKING:
     from gennas_optuna.task_search import ProxyTaskObjective
@@ -36,11 +35,11 @@ class TaskSearch:
     """The outcome of a proxy-task search.
 
     Attributes:
-        task: the best task, or the sum of the best ones.
-        trial: the number of the best task's trial.
-        correlation: of ``task`` on the architectures of the search, which it was chosen by:
+        task: the best task.
+        trial: its trial's number.
+        correlation: of the best task on the architectures of the search, which it was chosen by:
             expect less on others.
-        losses: on ``task``, of each architecture of the search, in their order.
+        losses: the best task's loss of each architecture of the search, in their order.
         n_trials: completed and pruned trials of the study.
         n_completed: those that were not pruned.
         n_evaluations: architectures that were trained.
@@ -48,7 +47,6 @@ class TaskSearch:
         stopped: the limit that ended the search.
         conditions: see :attr:`ProxyTaskObjective.conditions`.
         archs: texts of the architectures of the search.
-        members: the best tasks, best first, if ``task`` is their sum.
     """
 
     task: ProxyTask
@@ -62,14 +60,12 @@ class TaskSearch:
     stopped: str
     conditions: dict[str, Any]
     archs: tuple[str, ...]
-    members: tuple[ProxyTask, ...] = ()
 
     def provenance(self) -> dict[str, Any]:
         """Where the task came from, for JSON."""
         versions = {name: metadata.version(name) for name in ("gennas-optuna", "optuna", "torch")}
         return {
             "task_digest": self.task.digest,
-            **({"sum_of": [task.digest for task in self.members]} if self.members else {}),
             "trial": self.trial,
             "search": correlation_record(self.correlation),
             "n_trials": self.n_trials,
@@ -84,10 +80,8 @@ class TaskSearch:
         }
 
 
-def summarize(
-    objective: ProxyTaskObjective, study: optuna.Study, stopped: str, superposed: int = 1
-) -> TaskSearch:
-    """The best of a study, or the sum of so many best ones, which is evaluated for it.
+def summarize(objective: ProxyTaskObjective, study: optuna.Study, stopped: str) -> TaskSearch:
+    """The best of a study.
 
     Raises:
         InvalidValueError: no trial of it was completed.
@@ -97,14 +91,9 @@ def summarize(
         raise InvalidValueError(
             f"study {study.study_name!r}: no trial was completed; allow more trials or time"
         )
-    task, losses = _named(objective, best[0]), losses_of(best[0])
-    members = top_tasks(objective, study, superposed)
-    if len(members) > 1:
-        task = superpose(members)
-        task = replace(task, name=f"{objective.space.name}-{task.digest}")
-        losses = tuple(score.loss for score in objective.scores(task))
+    losses = losses_of(best[0])
     return TaskSearch(
-        task=task,
+        task=_named(objective, best[0]),
         trial=best[0].number,
         correlation=rank_correlation([-loss for loss in losses], objective.goodness),
         losses=losses,
@@ -115,7 +104,6 @@ def summarize(
         stopped=stopped,
         conditions=objective.conditions,
         archs=tuple(str(record.arch) for record in objective.archs),
-        members=tuple(members) if len(members) > 1 else (),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
@@ -36,7 +36,7 @@ from gennas_optuna._trial import pruned_without_memory
 from gennas_optuna.benchmarks import GroundTruth, Trained, load_truth
 from gennas_optuna.correlation import kendall, spearman
 from gennas_optuna.errors import InvalidValueError
-from gennas_optuna.evaluator import GenNASEvaluator, Score
+from gennas_optuna.evaluator import GenNASEvaluator
 from gennas_optuna.score_file import finite
 from gennas_optuna.seeding import numpy_generator
 from gennas_optuna.settings import DEFAULT_PRESET, Preset
@@ -229,10 +229,6 @@ class ProxyTaskObjective:
         """The most that :meth:`correlation` can become when the other losses are known."""
         return upper_bound([-loss for loss in losses], self.goodness, self.statistic)
 
-    def scores(self, task: ProxyTask) -> Iterator[Score]:
-        """The scores of the architectures on any task, in their order."""
-        return self._pool.scores(task)
-
     def close(self) -> None:
         """End the worker processes, if there are any."""
         self._pool.close()
@@ -301,7 +297,6 @@ def search_task(
     timeout: float | None = None,
     patience: int | None = None,
     start: Sequence[ProxyTask] = (),
-    superposed: int = 1,
     take_over: bool = False,
     on_trial: Callable[[FrozenTrial], None] | None = None,
 ) -> TaskSearch:
@@ -323,8 +318,6 @@ def search_task(
         timeout: seconds after which no trial is begun.
         patience: stop after so many finished trials without a new best.
         start: tasks to try first, if the study is new.
-        superposed: give the sum of so many best tasks (see :func:`superpose`) instead of the best
-            one. It is evaluated at the end; make the objective with a ``top`` as large.
         take_over: also run again what other machines left behind; see :func:`requeue_stopped`.
         on_trial: sees each trial of this process as it is finished.
 
@@ -343,7 +336,6 @@ def search_task(
             _check.whole(limit, name, low=1)
     if timeout is not None:
         _check.number(timeout, "timeout", low=0)
-    _check.whole(superposed, "superposed", low=1)
     check_direction(study)
     claim(study, objective.conditions)
     requeue_stopped(study, take_over=take_over)
@@ -370,9 +362,9 @@ def search_task(
     try:
         while (reason := stopped()) is None:
             study.optimize(objective, n_trials=1, callbacks=[callback])
-        return summarize(objective, study, reason, superposed)
     except (KeyboardInterrupt, SystemExit):
         requeue_interrupted(study)
         raise
     finally:
         objective.close()
+    return summarize(objective, study, reason)

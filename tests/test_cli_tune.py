@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 from task_search_helpers import fake_objective, quality, table
 
-from gennas_optuna import GenNASEvaluator, ProxyTask, cli, get_space, get_task, plots, superpose
+from gennas_optuna import GenNASEvaluator, ProxyTask, cli, get_space, get_task, plots
 from gennas_optuna.errors import GenNASError
 from gennas_optuna.inputs import load_images
 from gennas_optuna.seeding import torch_generator
@@ -91,22 +91,6 @@ def test_tune_task(run: Any, tune: tuple[str, ...], tmp_path: Path) -> None:
     assert report["heldout"]["spearman"] == pytest.approx(expected)
     assert len(report["ensemble"]) == 2
     assert -1 <= report["heldout_ensemble"]["spearman"] <= 1
-
-    # The sum of the two best: the same study, another outcome.
-    summed = tmp_path / "sum.json"
-    status, text, _ = run(*args, "--trials", 3, "--superpose", 2, "--heldout", 4, "--out", summed)
-    assert status == 0
-    assert "sum of the 2 best tasks" in text
-    best = [ProxyTask.from_dict(plain) for plain in report["ensemble"]]
-    assert ProxyTask.load(summed) == superpose(best)
-    report = json.loads(summed.with_suffix(".provenance.json").read_text())
-    assert report["sum_of"] == [task.digest for task in best]
-    assert report["task_digest"] == superpose(best).digest
-    evaluator = GenNASEvaluator(superpose(best), steps=1, seed=3)
-    losses = [evaluator.evaluate(arch).loss for arch in own]
-    assert losses == report["losses"]
-    expected = stats.spearmanr(-np.array(losses), [quality(arch) for arch in own]).statistic
-    assert report["search"]["spearman"] == pytest.approx(expected)
 
     figure = tmp_path / "progress.svg"
     assert run("plot", "tuning", storage, "nasbench201", "--out", figure)[0] == 0
