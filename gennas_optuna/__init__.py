@@ -21,7 +21,6 @@ from gennas_optuna.spaces import (
 from gennas_optuna.task import ProxyTask
 from gennas_optuna.task_search import ProxyTaskObjective, TaskSearch, search_task
 from gennas_optuna.task_space import ProxyTaskSpace
-from gennas_optuna.task_sum import superpose
 
 __version__ = "0.1.0"
 
@@ -53,6 +52,5 @@ __all__ = [
     "score",
     "search",
     "search_task",
-    "superpose",
     "with_score",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -264,15 +263,12 @@ def _total(
     images: torch.Tensor | None,
 ) -> torch.Tensor:
     total = torch.zeros(batch, channels, *size)
-    seen: Counter[str] = Counter()
     for signal in signals:
-        again = (seen[signal.kind],) if seen[signal.kind] else ()
-        seen[signal.kind] += 1
         total += signal.level * signal.draw(
             batch=batch,
             channels=channels,
             size=size,
-            generator=torch_generator(seed, part, signal.kind, *again),
+            generator=torch_generator(seed, part, signal.kind),
             images=images,
         )
     return total

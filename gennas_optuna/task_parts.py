@@ -44,8 +44,7 @@ class Stage:
     """The regression of one tap.
 
     Attributes:
-        signals: their sum, each times its level, is the target; empty means all zeros. Those of
-            the same kind are drawn independently.
+        signals: their sum, each times its level, is the target; empty means all zeros.
         channels: channels of the target as a multiple of 64 (images only).
         weight: factor of this stage in the loss.
         train_weight: factor while training, if it differs. The paper's first code trained with
@@ -66,6 +65,9 @@ class Stage:
         for signal in _check.sequence(self.signals, "stage signals"):
             if not isinstance(signal, Signal):
                 raise InvalidValueError(f"stage signals: {_check.shorten(signal)} is no Signal")
+        kinds = [signal.kind for signal in self.signals]
+        if len(set(kinds)) < len(kinds):
+            raise InvalidValueError(f"stage signals: a kind stands twice in {', '.join(kinds)}")
         object.__setattr__(self, "signals", tuple(self.signals))
 
     @property

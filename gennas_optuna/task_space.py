@@ -142,7 +142,7 @@ class ProxyTaskSpace:
 
         Exact for tasks of :meth:`decode`. Of others the frequencies are replaced by ten evenly
         spaced ones of the same range, values out of range by the nearest ones, and loss weights,
-        batch and the like by the template's; of signals of one kind the first is taken.
+        batch and the like by the template's.
 
         Raises:
             InvalidValueError: the task has another number of stages, other inputs (images or
@@ -169,8 +169,7 @@ class ProxyTaskSpace:
                     raise InvalidValueError(
                         f"task {_check.shorten(task.name)}: {signal.kind} is not searched"
                     )
-                for name, value in _parameters(f"{side}_{signal.kind}", signal).items():
-                    known.setdefault(name, value)
+                known.update(_parameters(f"{side}_{signal.kind}", signal))
         params: Params = {}
         for unit in units.values():
             for name, distribution in unit.items():

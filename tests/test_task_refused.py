@@ -73,6 +73,10 @@ def changed(source: dict[str, Any], *path: Any, to: Any = DELETE) -> dict[str, A
             changed(PLAIN, "stages", 1, "signals", 0, "kind", to="sin3d"),
             r"T stages\[1\] signals\[0\] kind 'sin3d'.*did you mean",
         ),
+        (
+            changed(PLAIN, "stages", 1, "signals", 0, to=PLAIN["stages"][1]["signals"][1]),
+            r"T stages\[1\].*twice in resize, resize",
+        ),
         (changed(PLAIN, "noise", to=None), "T noise=None: give a mapping"),
         (changed(PLAIN, "noise", "kind", to="pink"), "T noise.*'pink'.*gaussian, uniform"),
         (changed(PLAIN, "noise", "level", to=-1), "T noise.*level=-1"),
@@ -180,6 +184,7 @@ def test_stages_are_made_of_signals() -> None:
     for signals, named in (
         (("dot",), "'dot' is no Signal"),
         (WAVE, "give a list"),
+        ((WAVE, WAVE), "a kind stands twice in sin2d, sin2d"),
     ):
         with pytest.raises(InvalidValueError, match=named):
             Stage(signals)  # type: ignore[arg-type]
