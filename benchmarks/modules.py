@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ import torch
 from benchmarks.published import MODELS, Published
 from gennas_optuna import score
 from gennas_optuna.correlation import paired_difference, rank_correlation
-from gennas_optuna.settings import get_preset
+from gennas_optuna.cost import Cost
+from gennas_optuna.settings import Size, get_preset
 
 
 @click.command()
@@ -139,12 +140,13 @@ def _show_exponents(
 ) -> None:
     """What the ranking would be if size counted for less or more."""
     click.echo("\n| power of the FLOPs | Spearman (95 %) | Kendall (95 %) |\n|---|---|---|")
-    own = get_preset(preset)
-    for exponent in sorted({0.0, 0.02, 0.05, 0.1, 0.2, own.size_exponent}):
-        other = replace(own, size_exponent=exponent)
+    own = get_preset(preset).size
+    for exponent in (0.0, 0.02, 0.05, 0.1, 0.2):
+        scores = [done[model.name] for model in models]
+        costs = [Cost(score["params"], score["flops"]) for score in scores]
         goodness = [
-            -s["loss"] / own.size_factor(s["flops"]) * other.size_factor(s["flops"])
-            for s in (done[model.name] for model in models)
+            -score["loss"] / own.factor(cost) * Size(flops=exponent).factor(cost)
+            for score, cost in zip(scores, costs, strict=True)
         ]
         found = rank_correlation(goodness, [model.top1 for model in models])
         row = [_interval(found.spearman, found.spearman_ci)]

@@ -21,7 +21,7 @@ from gennas_optuna.benchmarks import GroundTruth
 from gennas_optuna.proxies import PROXIES
 from gennas_optuna.ranking import Ranking
 from gennas_optuna.score_file import ScoreFile
-from gennas_optuna.settings import Preset, get_preset
+from gennas_optuna.settings import Preset, Size, get_preset
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _methods(
 
 def without_size(preset: str) -> Preset:
     """The preset of that name with the regression loss alone."""
-    return replace(get_preset(preset), size_exponent=0, size_exponents=())
+    return replace(get_preset(preset), size=Size(), sizes=())
 
 
 def kept_ranking(

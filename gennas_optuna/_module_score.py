@@ -115,7 +115,7 @@ def score_module(
         if on_cost is not None:
             on_cost(partial(_measure, tapped, shape_of_one, evaluator, Cost(params, flops)))
         with seeded_globals(derive_seed(evaluator.seed, "dropout"), device):
-            trace = _fit(evaluator, tapped, task, shape, flops, on_eval)
+            trace = _fit(evaluator, tapped, task, shape, Cost(params, flops), on_eval)
     seconds, cpu_seconds = time.perf_counter() - start, clock() - cpu_start
     return ModuleScore(
         trace.loss,
@@ -171,7 +171,7 @@ def _fit(
     tapped: ModuleTaps,
     task: ProxyTask,
     shape: tuple[int, ...],
-    flops: int,
+    cost: Cost,
     on_eval: OnEval | None,
 ) -> Trace:
     batch = _batch(evaluator, tapped, task, shape)
@@ -198,7 +198,7 @@ def _fit(
             steps=evaluator.steps,
             eval_steps=evaluator.report_steps,
             window=evaluator.preset.window,
-            factor=evaluator.preset.size_factor(flops),
+            factor=evaluator.preset.size.factor(cost),
             seed=evaluator.seed,
             on_eval=report,
         )

@@ -146,8 +146,8 @@ class GenNASEvaluator(Evaluator):
         # Named, so that presets without them keep the identity they had.
         extra = {"init": self.preset.init, "window": self.preset.window}
         parts += [f"{name} {value}" for name, value in extra.items() if value is not None]
-        exponent = self.preset.exponent_for(space.name)
-        parts += [f"size {exponent}"] if exponent else []
+        counts = self.preset.size_for(space.name)
+        parts += [f"size {counts}"] if counts else []
         parts += [self.threads, self.device.type]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
@@ -192,10 +192,8 @@ class GenNASEvaluator(Evaluator):
 
     def _size_factor(self, arch: Architecture, network: StagedModel | None) -> float:
         """By the one network that all encodings with the architecture's key share."""
-        if not self.preset.exponent_for(arch.space.name):
-            return 1.0
-        flops = self._cost(arch, canonical=True, network=network).flops
-        return self.preset.size_factor(flops, arch.space.name)
+        counts = self.preset.size_for(arch.space.name)
+        return counts.factor(self._cost(arch, canonical=True, network=network)) if counts else 1.0
 
     def _batch(self, task: ProxyTask, model: StagedModel, shape: tuple[int, ...]) -> Batch:
         """Drawn once per task and input shape, whatever the architecture."""

@@ -5,11 +5,44 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gennas_optuna import _check
+from gennas_optuna.cost import Cost
 from gennas_optuna.errors import UnknownNameError
 from gennas_optuna.spaces import Scale
 from gennas_optuna.spaces._init import SCHEMES
 from gennas_optuna.spaces.nds import CELL_SPACES, STAGE_SPACES
 from gennas_optuna.task_parts import Optimizer
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a network's size counts, as powers that losses are divided by.
+
+    Of two networks that learn the signals equally well the larger one is better (the factor of
+    Eproxy, arXiv 2210.09459).
+
+    Attributes:
+        flops: power of the multiply-accumulates.
+        params: power of the number of parameters.
+    """
+
+    flops: float = 0.0
+    params: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check.number(self.flops, "preset size: flops")
+        _check.number(self.params, "preset size: params")
+
+    def __bool__(self) -> bool:
+        return bool(self.flops or self.params)
+
+    def __str__(self) -> str:
+        return f"{self.flops}" + (f" {self.params}" if self.params else "")
+
+    def factor(self, cost: Cost) -> float:
+        """What losses of a network of that size are multiplied by."""
+        millions = max(cost.params, 1) / 1e6
+        hundreds_of_millions = max(cost.flops, 1) / 1e8
+        return float(hundreds_of_millions**-self.flops * millions**-self.params)
 
 
 @dataclass(frozen=True)
@@ -30,10 +63,8 @@ class Preset:
             after the last step (the paper). A number: the mean over that many last steps of the
             loss in training mode, which costs nothing to read, is averaged over several draws of
             the noise, and does not suffer from running statistics that lag behind.
-        size_exponent: how much size counts. Losses are divided by this power of the network's
-            multiply-accumulates, in hundreds of millions: of two networks that learn the signals
-            equally well the larger one is better (the factor of Eproxy, arXiv 2210.09459).
-        size_exponents: the same for single spaces, by name.
+        size: how much size counts.
+        sizes: the same for single spaces, by name.
     """
 
     name: str
@@ -44,8 +75,8 @@ class Preset:
     batch_size: int | None = None
     optimizer: Optimizer | None = None
     window: int | None = None
-    size_exponent: float = 0.0
-    size_exponents: tuple[tuple[str, float], ...] = ()
+    size: Size = Size()
+    sizes: tuple[tuple[str, Size], ...] = ()
 
     def __post_init__(self) -> None:
         _check.instance(self.name, "preset name", str)
@@ -60,20 +91,16 @@ class Preset:
             _check.instance(self.optimizer, "preset optimizer", Optimizer)
         if self.window is not None:
             _check.whole(self.window, "preset window", low=1, high=self.steps)
-        for exponent in (self.size_exponent, *dict(self.size_exponents).values()):
-            _check.number(exponent, "preset size_exponent")
+        for size in (self.size, *dict(self.sizes).values()):
+            _check.instance(size, "preset size", Size)
 
     def scale_for(self, space: str) -> Scale | None:
         """The size at which networks of the space of that name are built."""
         return dict(self.scales).get(space, self.scale)
 
-    def size_factor(self, flops: int, space: str = "") -> float:
-        """What losses of a network with so many multiply-accumulates are multiplied by."""
-        return float((max(flops, 1) / 1e8) ** -self.exponent_for(space))
-
-    def exponent_for(self, space: str) -> float:
+    def size_for(self, space: str) -> Size:
         """How much size counts in the space of that name."""
-        return dict(self.size_exponents).get(space, self.size_exponent)
+        return dict(self.sizes).get(space, self.size)
 
 
 _SMALLER = (
@@ -82,11 +109,15 @@ _SMALLER = (
 )
 """Small networks of the NDS spaces learn the signals in a fraction of the steps."""
 
-_SIZE = 0.1
-"""How much size counts where width and depth differ."""
+_SIZE = Size(flops=0.1)
+"""How much size counts where nothing else is known."""
 
-_BY_CELL = tuple((name, 0.02) for name in ("nasbench101", "nasbench201", "nasbench-nlp"))
-"""How much it counts where nothing but the cell differs."""
+_SIZES = (
+    *((name, Size(params=0.1)) for name in (*CELL_SPACES, *STAGE_SPACES)),
+    *((name, Size(flops=0.02)) for name in ("nasbench101", "nasbench201", "nasbench-nlp")),
+)
+"""Where width and depth differ parameters say more than FLOPs; where nothing but the cell differs
+size counts for little."""
 
 PRESETS = {
     preset.name: preset
@@ -98,8 +129,8 @@ PRESETS = {
             window=6,
             init="pytorch",
             scales=(("nasbench201", Scale(depth=1)), *_SMALLER),
-            size_exponent=_SIZE,
-            size_exponents=_BY_CELL,
+            size=_SIZE,
+            sizes=_SIZES,
         ),
         Preset(
             "balanced",
@@ -108,8 +139,8 @@ PRESETS = {
             window=10,
             init="pytorch",
             scales=_SMALLER,
-            size_exponent=_SIZE,
-            size_exponents=_BY_CELL,
+            size=_SIZE,
+            sizes=_SIZES,
         ),
         Preset("paper", steps=100),
     )

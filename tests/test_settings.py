@@ -10,7 +10,8 @@ from torch import nn
 
 from gennas_optuna import GenNASEvaluator, Scale, get_space, list_spaces
 from gennas_optuna.errors import GenNASError
-from gennas_optuna.settings import PRESETS, Preset, get_preset
+from gennas_optuna.settings import PRESETS, Preset, Size, get_preset
+from gennas_optuna.spaces.nds import CELL_SPACES, STAGE_SPACES
 from gennas_optuna.task_parts import Optimizer
 
 NB101 = get_space("nasbench101")
@@ -58,8 +59,10 @@ def test_whatever_changes_the_loss_changes_the_identity() -> None:
         {"batch_size": 3},
         {"optimizer": Optimizer(lr=0.2)},
         {"window": 1},
-        {"size_exponent": 0.1},
-        {"size_exponents": (("nasbench201", 0.2),)},
+        {"size": Size(flops=0.1)},
+        {"size": Size(params=0.1)},
+        {"size": Size(flops=0.1, params=0.1)},
+        {"sizes": (("nasbench201", Size(flops=0.2)),)},
     ]
     presets = [TINY, *(replace(TINY, **change) for change in changes)]
     identities = {GenNASEvaluator("generic", preset=p).identity(NB201) for p in presets}
@@ -74,11 +77,13 @@ DEAD = NB201.parse("|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|non
 LIVE = NB201.parse("|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|")
 LIVE_FLOPS = 7_782_400
 """Of NAS-Bench-201's network whose cells pass their input on (the benchmark's own figure)."""
+LIVE_PARAMS = 73_306 - 650 - 128
+"""Likewise, without the classifier and the batch norm before it."""
 
 
 def test_losses_are_divided_by_a_power_of_the_size() -> None:
     seen: list[tuple[int, float]] = []
-    preset = replace(TINY, size_exponent=0.5)
+    preset = replace(TINY, size=Size(flops=0.5))
     evaluator = GenNASEvaluator("generic", preset=preset, inputs="noise", report_steps=(1,))
     score = evaluator.evaluate(LIVE, on_eval=lambda *read: seen.append(read))
     factor = (LIVE_FLOPS / 1e8) ** -0.5
@@ -93,10 +98,25 @@ def test_losses_are_divided_by_a_power_of_the_size() -> None:
     assert seen == [*zip(score.trace.steps, score.trace.losses, strict=True)]
 
 
+def test_parameters_may_count_beside_flops_or_instead() -> None:
+    plain = loss(TINY, LIVE)
+    by_params = loss(replace(TINY, size=Size(params=0.5)), LIVE)
+    assert by_params == pytest.approx(plain * (LIVE_PARAMS / 1e6) ** -0.5, rel=1e-12)
+    by_both = loss(replace(TINY, size=Size(flops=0.5, params=0.5)), LIVE)
+    assert by_both == pytest.approx(by_params * (LIVE_FLOPS / 1e8) ** -0.5, rel=1e-12)
+
+
+@pytest.mark.parametrize("power", ["much", float("nan"), float("inf"), True])
+def test_powers_of_the_size_are_numbers(power: Any) -> None:
+    for name in ("flops", "params"):
+        with pytest.raises(GenNASError, match=f"preset size: {name}"):
+            Size(**{name: power})
+
+
 def test_the_size_that_counts_is_that_of_what_can_be_reached() -> None:
     """Two encodings of one network have one loss, whichever is scored first."""
     assert DEAD.key == LIVE.key
-    preset = replace(TINY, size_exponent=0.5)
+    preset = replace(TINY, size=Size(flops=0.5))
     evaluator = GenNASEvaluator("generic", preset=preset, inputs="noise")
     score = evaluator.evaluate(DEAD)
     assert score.loss == loss(preset, LIVE)
@@ -110,19 +130,19 @@ def test_the_size_of_a_module_counts_as_well() -> None:
     macs = 32 * 32 * 8 * 27 + 16 * 16 * 8 * (72 + 8)
     plain, sized = (
         GenNASEvaluator("generic", preset=preset, inputs="noise").evaluate(model).loss
-        for preset in (TINY, replace(TINY, size_exponent=0.5))
+        for preset in (TINY, replace(TINY, size=Size(flops=0.5)))
     )
     assert sized == pytest.approx(plain * (macs / 1e8) ** -0.5, rel=1e-12)
 
 
-def test_size_counts_for_less_where_nothing_but_the_cell_is_searched() -> None:
-    small = {"nasbench101", "nasbench201", "nasbench-nlp"}
+def test_size_counts_by_the_kind_of_space() -> None:
+    by_cell = {"nasbench101", "nasbench201", "nasbench-nlp"}
+    expected = {space: Size(flops=0.1) for space in ("", *list_spaces())}  # "": a module
+    expected |= dict.fromkeys(by_cell, Size(flops=0.02))
+    expected |= dict.fromkeys((*CELL_SPACES, *STAGE_SPACES), Size(params=0.1))
     for name in ("fast", "balanced"):
-        found = {space: PRESETS[name].exponent_for(space) for space in list_spaces()}
-        assert {space for space, exponent in found.items() if exponent == 0.02} == small
-        assert {exponent for space, exponent in found.items() if space not in small} == {0.1}
-        assert PRESETS[name].exponent_for("") == 0.1  # a module of one's own
-    assert {PRESETS["paper"].exponent_for(space) for space in list_spaces()} == {0}
+        assert {space: PRESETS[name].size_for(space) for space in expected} == expected
+    assert not any(PRESETS["paper"].size_for(space) for space in expected)
 
 
 def test_a_factor_is_part_of_what_a_loss_depends_on() -> None:
@@ -166,8 +186,8 @@ def test_the_papers_preset_is_the_papers() -> None:
         ({"init": "zeros"}, "init"),
         ({"optimizer": "adam"}, "optimizer"),
         ({"scale": 3}, "scale"),
-        ({"size_exponent": "much"}, "size_exponent"),
-        ({"size_exponents": (("nasbench201", float("nan")),)}, "size_exponent"),
+        ({"size": 0.1}, "size"),
+        ({"sizes": (("nasbench201", 0.1),)}, "size"),
     ],
 )
 def test_bad_settings_are_named(values: dict[str, Any], words: str) -> None:
