@@ -263,26 +263,36 @@ def figure(results: list[dict[str, Any]], path: Path) -> None:
     """Spearman against cost, with intervals, one panel per space."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - only where a figure is made
 
-    columns = min(3, len(results))
+    columns = 2 if len(results) in (2, 4) else min(3, len(results))
     lines = -(-len(results) // columns)
-    picture = Figure(figsize=(4 * columns, 3.2 * lines), layout="constrained")
+    picture = Figure(figsize=(4 * columns + 1.6, 3.2 * lines), layout="constrained")
     panels = [*picture.subplots(lines, columns, squeeze=False, sharey=True).flat]
     for axes in panels:
         axes.set_visible(False)
+    colours = {kind: f"C{i}" for i, kind in enumerate((*PRESETS, *PROXIES))}
+    drawn: dict[str, Any] = {}
     for result, axes in zip(results, panels, strict=False):
         axes.set_visible(True)
         for row in result["rows"]:
             if "spearman" not in row:
                 continue
+            kind, given = row["kind"], row["method"] != row["kind"]
             x, y, (low, high) = row["cpu_seconds"], row["spearman"], row["spearman_ci"]
-            ours = row["kind"] in PRESETS
-            error = [[max(0, y - low)], [max(0, high - y)]]
-            marker = "o" if ours else "s"
-            axes.errorbar(x, y, yerr=error, fmt=marker, capsize=2, label=row["method"])
-        axes.legend(fontsize=7, loc="lower right")
+            label = f"{kind}, task given" if given else kind
+            drawn[label] = axes.errorbar(
+                x,
+                y,
+                yerr=[[max(0, y - low)], [max(0, high - y)]],
+                fmt="o" if kind in PRESETS else "s",
+                capsize=2,
+                color=colours[kind],
+                markerfacecolor="white" if given else colours[kind],
+            )
         axes.set(xscale="log", xlim=(0.03, 300), title=result["space"])
         axes.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
         axes.grid(alpha=0.3)
+    order = sorted(drawn, key=lambda label: [*colours].index(label.partition(",")[0]))
+    picture.legend([drawn[label] for label in order], order, loc="outside right upper")
     picture.supxlabel("CPU-seconds per architecture")
     picture.supylabel("Spearman's rho with the truth (95 %)")
     picture.savefig(path, dpi=150)
