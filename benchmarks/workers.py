@@ -26,6 +26,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import click
@@ -104,20 +105,55 @@ def socket_port() -> Iterator[int]:
         yield sock.getsockname()[1]
 
 
+def _evaluate(trials: int, steps: int, seed: int, barrier: Barrier) -> None:
+    evaluator = GenNASEvaluator(steps=steps)
+    rng = np.random.default_rng(seed)
+    archs = [get_space(SPACE).sample(rng) for _ in range(trials + 1)]
+    evaluator.evaluate(archs.pop())  # what is made once is made before the clock runs
+    barrier.wait()
+    for arch in archs:
+        evaluator.evaluate(arch, reuse=False)
+    barrier.wait()
+
+
+def without_study(trials: int, steps: int, processes: int) -> float:
+    """Architectures per minute of processes that know nothing of each other: what can be had."""
+    context = process_context()
+    barrier = context.Barrier(processes + 1)
+    share = trials // processes
+    some = [
+        context.Process(target=_evaluate, args=(share, steps, seed, barrier))
+        for seed in range(processes)
+    ]
+    for process in some:
+        process.start()
+    barrier.wait()
+    begin = time.monotonic()
+    barrier.wait()
+    seconds = time.monotonic() - begin
+    for process in some:
+        process.join()
+    return 60 * share * processes / seconds
+
+
 @main.command()
-@POSTGRES
+@click.option("--storage", help="A PostgreSQL URL.")
 @click.option("--trials", default=60)
 @click.option("--steps", default=20)
-def throughput(storage: str, trials: int, steps: int) -> None:
-    """Trials per minute of 1, 2 and 4 workers, from the first trial's start to the last's end."""
+@click.option("--workers", "counts", multiple=True, default=(1, 2, 4), show_default=True)
+def throughput(storage: str | None, trials: int, steps: int, counts: tuple[int, ...]) -> None:
+    """Trials per minute, from the first trial's start to the last one's end."""
     print(f"{trials} trials of {steps} steps; {os.cpu_count()} cores")
-    print("| storage | 1 worker | 2 workers | 4 workers |\n|---|---|---|---|")
+    print(f"| storage | {' | '.join(f'{count} workers' for count in counts)} |")
+    print(f"|{'---|' * (len(counts) + 1)}")
+    alone = [f"{without_study(trials, steps, count):.0f}" for count in counts]
+    print(f"| no study | {' | '.join(alone)} |", flush=True)
     with places(storage) as found:
         for kind, url in found.items():
             if url is None:
                 continue
             cells = []
-            for workers in (1, 2, 4):
+            for workers in counts:
                 name = new_name("throughput")
                 args = [*command(url, name, trials, steps), "--workers", str(workers)]
                 subprocess.run([*args, "--sampler", "random"], check=True, capture_output=True)
