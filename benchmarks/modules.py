@@ -141,9 +141,9 @@ def _show_exponents(
     """What the ranking would be if size counted for less or more."""
     click.echo("\n| power of the FLOPs | Spearman (95 %) | Kendall (95 %) |\n|---|---|---|")
     own = get_preset(preset).size
+    scores = [done[model.name] for model in models]
+    costs = [Cost(score["params"], score["flops"]) for score in scores]
     for exponent in (0.0, 0.02, 0.05, 0.1, 0.2):
-        scores = [done[model.name] for model in models]
-        costs = [Cost(score["params"], score["flops"]) for score in scores]
         goodness = [
             -score["loss"] / own.factor(cost) * Size(flops=exponent).factor(cost)
             for score, cost in zip(scores, costs, strict=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from benchmarks.ranking import TABLES, kept_ranking, without_size
-from gennas_optuna import GenNASEvaluator, ProxyEvaluator, get_space, load_truth
+from gennas_optuna import GenNASEvaluator, ProxyEvaluator, get_space, get_task, load_truth
 from gennas_optuna.correlation import spearman
 from gennas_optuna.cost import Cost
 from gennas_optuna.settings import Size
@@ -53,11 +53,10 @@ def main(
         truth = load_truth(table.name(data), get_space(table.space))
         proxies = ProxyEvaluator("params", seed=seed, device="cpu")
         for name in preset:
-            # So that the default task is the preset's own, though the size is not counted.
-            own = GenNASEvaluator("default", preset=name).task_for(truth.space)
             for path in task:
                 evaluator = GenNASEvaluator(
-                    own if path == "default" else path,
+                    # The named preset's default: one without the size has none of its own.
+                    get_task(path, truth.space, preset=name),
                     preset=without_size(name),
                     report_steps=(),
                     seed=seed,
@@ -80,14 +79,9 @@ def main(
 
 
 def _head(size: Size) -> str:
-    return (
-        ", ".join(
-            f"{name}^{power:g}"
-            for name, power in (("FLOPs", size.flops), ("params", size.params))
-            if power
-        )
-        or "loss alone"
-    )
+    powers = {"FLOPs": size.flops, "params": size.params}
+    counted = [f"{name}^{power:g}" for name, power in powers.items() if power]
+    return ", ".join(counted) or "loss alone"
 
 
 def _counting(size: Size, losses: list[float], costs: list[Cost], good: list[float]) -> float:

@@ -119,21 +119,21 @@ def _evaluate(trials: int, steps: int, seed: int, barrier: Barrier) -> None:
 def without_study(trials: int, steps: int, processes: int) -> float:
     """Architectures per minute of processes that know nothing of each other: what can be had."""
     context = process_context()
-    barrier = context.Barrier(processes + 1)
-    share = trials // processes
-    some = [
-        context.Process(target=_evaluate, args=(share, steps, seed, barrier))
+    barrier = context.Barrier(processes + 1, timeout=1200)
+    each = trials // processes
+    started = [
+        context.Process(target=_evaluate, args=(each, steps, seed, barrier))
         for seed in range(processes)
     ]
-    for process in some:
+    for process in started:
         process.start()
     barrier.wait()
     begin = time.monotonic()
     barrier.wait()
     seconds = time.monotonic() - begin
-    for process in some:
+    for process in started:
         process.join()
-    return 60 * share * processes / seconds
+    return 60 * each * processes / seconds
 
 
 @main.command()
@@ -144,7 +144,7 @@ def without_study(trials: int, steps: int, processes: int) -> float:
 def throughput(storage: str | None, trials: int, steps: int, counts: tuple[int, ...]) -> None:
     """Trials per minute, from the first trial's start to the last one's end."""
     print(f"{trials} trials of {steps} steps; {os.cpu_count()} cores")
-    print(f"| storage | {' | '.join(f'{count} workers' for count in counts)} |")
+    print(f"| storage | {' | '.join(f'workers: {count}' for count in counts)} |")
     print(f"|{'---|' * (len(counts) + 1)}")
     alone = [f"{without_study(trials, steps, count):.0f}" for count in counts]
     print(f"| no study | {' | '.join(alone)} |", flush=True)

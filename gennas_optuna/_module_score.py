@@ -111,18 +111,17 @@ def score_module(
             kept = redraw(clone) if init == "redraw" else ()
         params = sum(parameter.numel() for parameter in clone.parameters())
         shape_of_one = shape if len(shape) > 1 else (*shape, width)
-        flops = _flops(tapped, shape_of_one)
+        cost = Cost(params, _flops(tapped, shape_of_one))
         if on_cost is not None:
-            on_cost(partial(_measure, tapped, shape_of_one, evaluator, Cost(params, flops)))
+            on_cost(partial(_measure, tapped, shape_of_one, evaluator, cost))
         with seeded_globals(derive_seed(evaluator.seed, "dropout"), device):
-            trace = _fit(evaluator, tapped, task, shape, Cost(params, flops), on_eval)
+            trace = _fit(evaluator, tapped, task, shape, cost, on_eval)
     seconds, cpu_seconds = time.perf_counter() - start, clock() - cpu_start
     return ModuleScore(
         trace.loss,
         trace,
         trace.status,
-        params,
-        flops,
+        *cost,
         seconds,
         cpu_seconds,
         tapped.taps,

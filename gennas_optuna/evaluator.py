@@ -20,7 +20,7 @@ from gennas_optuna.inputs import load_images
 from gennas_optuna.presets import get_task
 from gennas_optuna.regression import OnEval, Status, Trace, fit, make_heads
 from gennas_optuna.seeding import torch_generator
-from gennas_optuna.settings import DEFAULT_PRESET, PRESETS, Preset, get_preset
+from gennas_optuna.settings import DEFAULT_PRESET, PRESETS, Preset, Size, get_preset
 from gennas_optuna.spaces import Architecture, Scale, SearchSpace
 from gennas_optuna.taps import StagedModel
 from gennas_optuna.task import Batch, ProxyTask
@@ -147,7 +147,8 @@ class GenNASEvaluator(Evaluator):
         extra = {"init": self.preset.init, "window": self.preset.window}
         parts += [f"{name} {value}" for name, value in extra.items() if value is not None]
         counts = self.preset.size_for(space.name)
-        parts += [f"size {counts}"] if counts else []
+        by_params = f" {counts.params}" if counts.params else ""
+        parts += [f"size {counts.flops}{by_params}"] if counts != Size() else []
         parts += [self.threads, self.device.type]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
@@ -193,7 +194,9 @@ class GenNASEvaluator(Evaluator):
     def _size_factor(self, arch: Architecture, network: StagedModel | None) -> float:
         """By the one network that all encodings with the architecture's key share."""
         counts = self.preset.size_for(arch.space.name)
-        return counts.factor(self._cost(arch, canonical=True, network=network)) if counts else 1.0
+        if counts == Size():
+            return 1.0
+        return counts.factor(self._cost(arch, canonical=True, network=network))
 
     def _batch(self, task: ProxyTask, model: StagedModel, shape: tuple[int, ...]) -> Batch:
         """Drawn once per task and input shape, whatever the architecture."""

@@ -21,28 +21,21 @@ class Size:
     Eproxy, arXiv 2210.09459).
 
     Attributes:
-        flops: power of the multiply-accumulates.
-        params: power of the number of parameters.
+        flops: power of the multiply-accumulates, in hundreds of millions.
+        params: power of the number of parameters, in millions.
     """
 
     flops: float = 0.0
     params: float = 0.0
 
     def __post_init__(self) -> None:
-        _check.number(self.flops, "preset size: flops")
-        _check.number(self.params, "preset size: params")
-
-    def __bool__(self) -> bool:
-        return bool(self.flops or self.params)
-
-    def __str__(self) -> str:
-        return f"{self.flops}" + (f" {self.params}" if self.params else "")
+        _check.number_field(self, "flops", "preset size: flops")
+        _check.number_field(self, "params", "preset size: params")
 
     def factor(self, cost: Cost) -> float:
-        """What losses of a network of that size are multiplied by."""
-        millions = max(cost.params, 1) / 1e6
-        hundreds_of_millions = max(cost.flops, 1) / 1e8
-        return float(hundreds_of_millions**-self.flops * millions**-self.params)
+        """What losses of a network that costs so much are multiplied by."""
+        by_flops = (max(cost.flops, 1) / 1e8) ** -self.flops
+        return float(by_flops * (max(cost.params, 1) / 1e6) ** -self.params)
 
 
 @dataclass(frozen=True)

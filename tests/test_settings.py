@@ -106,6 +106,16 @@ def test_parameters_may_count_beside_flops_or_instead() -> None:
     assert by_both == pytest.approx(by_params * (LIVE_FLOPS / 1e8) ** -0.5, rel=1e-12)
 
 
+def test_sizes_that_are_equal_give_one_identity() -> None:
+    whole, real = Size(flops=1, params=2), Size(flops=1.0, params=2.0)
+    identities = {
+        GenNASEvaluator("generic", preset=replace(TINY, size=size)).identity(NB201)
+        for size in (whole, real)
+    }
+    assert whole == real
+    assert len(identities) == 1
+
+
 @pytest.mark.parametrize("power", ["much", float("nan"), float("inf"), True])
 def test_powers_of_the_size_are_numbers(power: Any) -> None:
     for name in ("flops", "params"):
@@ -142,7 +152,7 @@ def test_size_counts_by_the_kind_of_space() -> None:
     expected |= dict.fromkeys((*CELL_SPACES, *STAGE_SPACES), Size(params=0.1))
     for name in ("fast", "balanced"):
         assert {space: PRESETS[name].size_for(space) for space in expected} == expected
-    assert not any(PRESETS["paper"].size_for(space) for space in expected)
+    assert {PRESETS["paper"].size_for(space) for space in expected} == {Size()}
 
 
 def test_a_factor_is_part_of_what_a_loss_depends_on() -> None:
