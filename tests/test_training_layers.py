@@ -10,6 +10,7 @@ from gennas_optuna.cost import _Counter
 from gennas_optuna.spaces._depthwise import DepthwiseConv2d
 from gennas_optuna.spaces._layout import channels_last
 from gennas_optuna.spaces._ops import FactorizedReduction
+from gennas_optuna.spaces._pointwise import PointwiseConv2d, convolution
 from gennas_optuna.spaces._pool import AvgPool, MaxPool
 
 
@@ -93,6 +94,38 @@ def test_depthwise_convolution_is_that_of_pytorch(
     known.load_state_dict(layer.state_dict())
     got = _agree(layer.train(training), known, *maps)
     assert got.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("maps", [*MAPS, (3, 7, 9), (5, 1, 1)])
+@pytest.mark.parametrize("training", [True, False])
+def test_pointwise_convolution_is_that_of_pytorch(
+    bias: bool, maps: tuple[int, int, int], training: bool
+) -> None:
+    layer = PointwiseConv2d(maps[0], 6, bias=bias).double()
+    known = nn.Conv2d(maps[0], 6, 1, bias=bias).double()
+    known.load_state_dict(layer.state_dict())
+    got = _agree(layer.train(training), known, *maps)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "groups", "kind"),
+    [
+        (1, 1, 1, PointwiseConv2d),
+        (1, 2, 1, nn.Conv2d),
+        (1, 1, 2, nn.Conv2d),
+        (3, 1, 1, nn.Conv2d),
+        (7, 2, 4, nn.Conv2d),
+    ],
+)
+def test_convolutions_keep_the_size_but_for_the_stride(
+    kernel: int, stride: int, groups: int, kind: type[nn.Conv2d]
+) -> None:
+    layer = convolution(4, 8, kernel, stride=stride, groups=groups)
+    assert type(layer) is kind
+    assert layer.weight.shape == (8, 4 // groups, kernel, kernel)
+    assert layer(torch.ones(2, 4, 8, 6)).shape == (2, 8, 8 // stride, 6 // stride)
 
 
 def test_depthwise_convolution_computes_no_gradient_that_is_not_asked_for() -> None:

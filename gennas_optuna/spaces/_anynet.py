@@ -10,6 +10,7 @@ from torch import nn
 
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.spaces._base import Scale
+from gennas_optuna.spaces._pointwise import convolution
 from gennas_optuna.taps import StagedModel, TapInfo
 
 Block = Literal["vanilla", "basic", "bottleneck"]
@@ -127,15 +128,7 @@ def _conv(
     channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> list[nn.Module]:
     """Convolution and batch norm."""
-    conv = nn.Conv2d(
-        channels_in,
-        channels_out,
-        kernel,
-        stride=stride,
-        padding=kernel // 2,
-        groups=groups,
-        bias=False,
-    )
+    conv = convolution(channels_in, channels_out, kernel, stride=stride, groups=groups)
     return [conv, nn.BatchNorm2d(channels_out)]
 
 

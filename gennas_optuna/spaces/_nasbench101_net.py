@@ -8,6 +8,7 @@ from torch import nn
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.spaces._dataflow import DataFlow
 from gennas_optuna.spaces._nasbench101_cell import POOL
+from gennas_optuna.spaces._pointwise import convolution
 from gennas_optuna.spaces._pool import MaxPool
 from gennas_optuna.taps import StagedModel, TapInfo
 
@@ -131,7 +132,7 @@ def _cut(maps: torch.Tensor, channels: int) -> torch.Tensor:
 
 def _conv_bn_relu(c_in: int, c_out: int, kernel: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False),
+        convolution(c_in, c_out, kernel),
         nn.BatchNorm2d(c_out),
         nn.ReLU(inplace=True),
     )

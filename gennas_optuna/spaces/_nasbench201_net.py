@@ -9,6 +9,7 @@ from torch import nn
 
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.spaces._dataflow import DataFlow
+from gennas_optuna.spaces._pointwise import PointwiseConv2d, convolution
 from gennas_optuna.spaces._pool import AvgPool
 from gennas_optuna.taps import StagedModel, TapInfo
 
@@ -74,7 +75,7 @@ class _Cell(nn.Module):
             if step.op != POOL:
                 kernel = int(step.op)
                 self.convs[str(i)] = nn.Sequential(
-                    nn.Conv2d(channels, channels, kernel, padding=kernel // 2, bias=not own_norm),
+                    convolution(channels, channels, kernel, bias=not own_norm),
                     nn.BatchNorm2d(channels, affine=own_norm, track_running_stats=own_norm),
                 )
         self.relu = nn.ReLU()
@@ -114,7 +115,7 @@ class _Residual(nn.Module):
             nn.BatchNorm2d(channels_out),
         )
         self.side = nn.Sequential(
-            nn.AvgPool2d(2, stride=2), nn.Conv2d(channels_in, channels_out, 1, bias=False)
+            nn.AvgPool2d(2, stride=2), PointwiseConv2d(channels_in, channels_out)
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from gennas_optuna.errors import InvalidValueError
+from gennas_optuna.spaces._pointwise import PointwiseConv2d
 from gennas_optuna.taps import StagedModel, TapInfo
 
 STAGES = (2, 3, 3)
@@ -85,7 +86,7 @@ class NASBenchMacroNet(StagedModel):
                 taps.append(TapInfo(f"stages.{layer.stage}", layer.channels_out, tuple(size)))
         if gennas:
             c_in, c_out = taps[-1].channels, LAST * width
-            stages[-1].append(nn.Conv2d(c_in, c_out, 1, bias=False))
+            stages[-1].append(PointwiseConv2d(c_in, c_out))
             taps[-1] = TapInfo("stages.2", c_out, tuple(size))
         self.stages = nn.ModuleList([nn.Sequential(*stage) for stage in stages])
         self.taps = tuple(taps)
@@ -123,7 +124,7 @@ class _InvertedResidual(nn.Module):
         inner = expansion * c_in
         self.add = add
         self.body = nn.Sequential(
-            nn.Conv2d(c_in, inner, 1, bias=False),
+            PointwiseConv2d(c_in, inner),
             nn.BatchNorm2d(inner),
             nn.ReLU(inplace=True),
             nn.Conv2d(
@@ -131,7 +132,7 @@ class _InvertedResidual(nn.Module):
             ),
             nn.BatchNorm2d(inner),
             nn.ReLU(inplace=True),
-            nn.Conv2d(inner, c_out, 1, bias=False),
+            PointwiseConv2d(inner, c_out),
             nn.BatchNorm2d(c_out),
         )
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from gennas_optuna.spaces._depthwise import DepthwiseConv2d
 from gennas_optuna.spaces._layout import channels_last
+from gennas_optuna.spaces._pointwise import PointwiseConv2d, convolution
 from gennas_optuna.spaces._pool import AvgPool, MaxPool
 
 
@@ -52,7 +53,7 @@ class FactorizedReduction(nn.Module):
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
         self.even = nn.Conv2d(channels_in, channels_out // 2, 1, stride=2, bias=False)
-        self.odd = nn.Conv2d(channels_in, channels_out // 2, 1, bias=False)
+        self.odd = PointwiseConv2d(channels_in, channels_out // 2)
         self.norm = nn.BatchNorm2d(channels_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -64,9 +65,7 @@ class FactorizedReduction(nn.Module):
 
 def pointwise(channels_in: int, channels_out: int) -> nn.Sequential:
     """1x1 convolution and batch norm."""
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 1, bias=False), nn.BatchNorm2d(channels_out)
-    )
+    return nn.Sequential(PointwiseConv2d(channels_in, channels_out), nn.BatchNorm2d(channels_out))
 
 
 def _skip(channels: int, stride: int) -> nn.Module:
@@ -83,8 +82,7 @@ def _max_pool(kernel: int) -> Callable[[int, int], nn.Module]:
 
 def _conv(kernel: int) -> Callable[[int, int], nn.Module]:
     return lambda c, stride: nn.Sequential(
-        nn.Conv2d(c, c, kernel, stride=stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(c),
+        convolution(c, c, kernel, stride=stride), nn.BatchNorm2d(c)
     )
 
 
