@@ -45,8 +45,8 @@ class GenNASEvaluator(Evaluator):
 
     Args:
         task: ``"default"`` (the space's own task for the preset, see
-            :func:`gennas_optuna.get_task`), the name of a packaged task, a file, or a
-            :class:`ProxyTask`.
+            :func:`gennas_optuna.get_task`; presets of your own that read training losses take
+            that of ``balanced``), the name of a packaged task, a file, or a :class:`ProxyTask`.
         preset: ``"fast"``, ``"balanced"``, ``"paper"`` or a :class:`Preset`: how long, at what
             size and how it is read.
         steps: optimiser steps, if not the preset's.
@@ -121,8 +121,11 @@ class GenNASEvaluator(Evaluator):
 
     def task_for(self, space: SearchSpace) -> ProxyTask:
         """The proxy task that architectures of ``space`` are scored on."""
-        preset = self.preset.name if PRESETS.get(self.preset.name) == self.preset else None
-        return self._as_run(self._task or get_task("default", space, preset=preset))
+        own = self.preset
+        known = own.name if PRESETS.get(own.name) == own else None
+        if known is None and own.window is not None:
+            known = DEFAULT_PRESET  # which reads the loss in the same way
+        return self._as_run(self._task or get_task("default", space, preset=known))
 
     def _as_run(self, task: ProxyTask) -> ProxyTask:
         """The task with the preset's batch and optimiser."""

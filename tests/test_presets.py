@@ -153,6 +153,8 @@ def test_evaluators_take_the_default_of_their_preset() -> None:
     assert names == {"fast": "nasbench201-fast", "paper": "generic"}
     own = Preset("fast", steps=3)  # another training under that name
     assert GenNASEvaluator(preset=own, device="cpu").task_for(space).name == "generic"
+    own = Preset("mine", steps=3, window=2)  # read as `fast` and `balanced` are
+    assert GenNASEvaluator(preset=own, device="cpu").task_for(space).name == "nasbench201-fast"
     given = GenNASEvaluator("generic", preset="fast", device="cpu")
     assert given.task_for(space).name == "generic"
 
