@@ -132,7 +132,7 @@ PRESETS = {
             batch_size=8,
             window=10,
             init="pytorch",
-            scales=_SMALLER,
+            scales=(("nasbench201", Scale(depth=2)), *_SMALLER),
             size=_SIZE,
             sizes=_SIZES,
         ),
