@@ -143,7 +143,7 @@ PRESETS = {
 read fewer steps of smaller batches and let size count; how they rank is in ``docs/results.md``."""
 
 DEFAULT_PRESET = "balanced"
-"""On images it ranks about as ``paper`` does for a third of the cost (``docs/results.md``)."""
+"""On images it ranks like ``paper`` or better for a fifth of the cost (``docs/results.md``)."""
 
 
 def get_preset(preset: str | Preset) -> Preset:
