@@ -27,7 +27,9 @@ from gennas_optuna.spaces import Scale
 @click.argument("space")
 @click.option("--data", type=click.Path(path_type=Path), default=Path("."), help="The tables.")
 @click.option("--depth", "depths", type=int, multiple=True, required=True, help="Cells a stage.")
-@click.option("--step", "steps", type=int, multiple=True, default=(15, 20, 25, 30, 40))
+@click.option(
+    "--step", "steps", type=int, multiple=True, default=(15, 20, 25, 30, 40), help="To read."
+)
 @click.option("--samples", default=60, show_default=True, help="Architectures to train.")
 @click.option("--preset", default="balanced", show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Of the draw and of the scores.")

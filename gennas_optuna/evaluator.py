@@ -121,11 +121,12 @@ class GenNASEvaluator(Evaluator):
 
     def task_for(self, space: SearchSpace) -> ProxyTask:
         """The proxy task that architectures of ``space`` are scored on."""
-        own = self.preset
-        known = own.name if PRESETS.get(own.name) == own else None
-        if known is None and own.window is not None:
-            known = DEFAULT_PRESET  # which reads the loss in the same way
-        return self._as_run(self._task or get_task("default", space, preset=known))
+        found_at = None
+        if PRESETS.get(self.preset.name) == self.preset:
+            found_at = self.preset.name
+        elif self.preset.window is not None:
+            found_at = DEFAULT_PRESET  # which reads the loss in the same way
+        return self._as_run(self._task or get_task("default", space, preset=found_at))
 
     def _as_run(self, task: ProxyTask) -> ProxyTask:
         """The task with the preset's batch and optimiser."""

@@ -101,7 +101,7 @@ _SMALLER = (
     *((name, Scale(width_factor=0.25, depth_factor=0.5)) for name in CELL_SPACES),
     *((name, Scale(width_factor=0.5, depth_factor=0.5)) for name in STAGE_SPACES),
 )
-"""Small networks learn the signals in a fraction of the steps, and rank as well or better."""
+"""Small networks learn the signals in a fraction of the steps."""
 
 _SIZE = Size(flops=0.1)
 """How much size counts where nothing else is known."""
@@ -143,7 +143,7 @@ PRESETS = {
 read fewer steps of smaller batches and let size count; how they rank is in ``docs/results.md``."""
 
 DEFAULT_PRESET = "balanced"
-"""On images it ranks like ``paper`` or better for a fifth of the cost (``docs/results.md``)."""
+"""Where both were measured on images it ranks like ``paper`` or better for a fifth of its cost."""
 
 
 def get_preset(preset: str | Preset) -> Preset:
