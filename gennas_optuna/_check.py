@@ -85,7 +85,8 @@ def one_of(value: Any, where: str, allowed: Collection[str]) -> str:
 def instance(value: Any, where: str, cls: type) -> None:
     """An object of a class."""
     if not isinstance(value, cls):
-        raise InvalidValueError(f"{where}={shorten(value)}: give a {cls.__name__}")
+        article = "an" if cls.__name__[0] in "AEIOU" else "a"
+        raise InvalidValueError(f"{where}={shorten(value)}: give {article} {cls.__name__}")
 
 
 def sequence(value: Any, where: str) -> Sequence[Any]:

@@ -97,6 +97,7 @@ class Evaluator(ABC):
                 then nothing is cached. For a cached score it sees the recorded losses.
             reuse: take the score of an equal network that was evaluated before, if there is one.
         """
+        _check.instance(arch, "arch", Architecture)
         identity = (arch.space, arch.key)
         with self._lock:
             lock = self._locks[identity]

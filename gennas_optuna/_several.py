@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from optuna.study import StudyDirection
+from optuna.study import Study, StudyDirection
 from optuna.trial import BaseTrial
 
 from gennas_optuna import _check
 from gennas_optuna.constraints import MEASURES, check_constraints, set_constraints
+from gennas_optuna.errors import InvalidValueError
 
 
 class SeveralObjectives:
@@ -26,7 +27,8 @@ class SeveralObjectives:
         self, extra_objectives: Sequence[str], constraints: Mapping[str, float] | None
     ) -> None:
         self.extra_objectives = tuple(
-            _check.one_of(name, "extra_objectives", MEASURES) for name in extra_objectives
+            _check.one_of(name, "extra_objectives", MEASURES)
+            for name in _check.sequence(extra_objectives, "extra_objectives")
         )
         self.constraints = check_constraints(constraints)
 
@@ -39,6 +41,19 @@ class SeveralObjectives:
     def metric_names(self) -> list[str]:
         """For ``study.set_metric_names``."""
         return ["loss", *self.extra_objectives]
+
+    def check_study(self, study: Study) -> None:
+        """See that a study minimises as many values as there are.
+
+        Raises:
+            InvalidValueError: it does not.
+        """
+        if study.directions != self.directions:
+            raise InvalidValueError(
+                f"study {study.study_name!r} has {len(study.directions)} objectives, or "
+                f"maximises; this search minimises {', '.join(self.metric_names)}: give another "
+                "study name, or make the study with directions=objective.directions"
+            )
 
     def _costs(self, measure: Callable[[str], float]) -> dict[str, float]:
         """What is noted of a network: its sizes, and all that is asked for."""

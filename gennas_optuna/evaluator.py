@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,8 +16,9 @@ from torch import nn
 
 from gennas_optuna import _check
 from gennas_optuna._evaluator import Evaluator, Score
+from gennas_optuna._input_identity import input_identity
 from gennas_optuna._module_score import ModuleScore, score_module
-from gennas_optuna.inputs import load_images
+from gennas_optuna.inputs import Inputs, load_images
 from gennas_optuna.presets import get_task
 from gennas_optuna.regression import OnEval, Status, Trace, fit, make_heads
 from gennas_optuna.seeding import torch_generator
@@ -46,7 +48,8 @@ class GenNASEvaluator(Evaluator):
     Args:
         task: ``"default"`` (the space's own task for the preset, see
             :func:`gennas_optuna.get_task`; presets of your own that read training losses take
-            that of ``balanced``), the name of a packaged task, a file, or a :class:`ProxyTask`.
+            that of ``balanced``), the name of a packaged task or of a space (for its default), a
+            file, or a :class:`ProxyTask`.
         preset: ``"fast"``, ``"balanced"``, ``"paper"`` or a :class:`Preset`: how long, at what
             size and how it is read.
         steps: optimiser steps, if not the preset's.
@@ -70,7 +73,7 @@ class GenNASEvaluator(Evaluator):
         preset: str | Preset = DEFAULT_PRESET,
         steps: int | None = None,
         report_steps: Sequence[int] | None = None,
-        inputs: str | Path | torch.Tensor = "photos",
+        inputs: Inputs = "photos",
         seed: int = 0,
         device: str = "auto",
         threads: int = 1,
@@ -81,10 +84,11 @@ class GenNASEvaluator(Evaluator):
         if report_steps is None:
             report_steps = sorted({max(1, round(self.steps * share)) for share in REPORTS})
         self.report_steps = tuple(
-            _check.whole(step, "report_steps", low=1, high=self.steps) for step in report_steps
+            _check.whole(step, "report_steps", low=1, high=self.steps)
+            for step in _check.sequence(report_steps, "report_steps")
         )
         self.inputs = inputs
-        self._task = None if task == "default" else get_task(task)
+        self._task = None if task == "default" else get_task(task, preset=self._task_preset)
         self._batches: dict[tuple[ProxyTask, tuple[int, ...]], Batch] = {}
         self._batch_lock = threading.Lock()
 
@@ -121,12 +125,15 @@ class GenNASEvaluator(Evaluator):
 
     def task_for(self, space: SearchSpace) -> ProxyTask:
         """The proxy task that architectures of ``space`` are scored on."""
-        found_at = None
+        return self._as_run(self._task or get_task("default", space, preset=self._task_preset))
+
+    @property
+    def _task_preset(self) -> str | None:
+        """The preset whose default tasks are taken."""
         if PRESETS.get(self.preset.name) == self.preset:
-            found_at = self.preset.name
-        elif self.preset.window is not None:
-            found_at = DEFAULT_PRESET  # which reads the loss in the same way
-        return self._as_run(self._task or get_task("default", space, preset=found_at))
+            return self.preset.name
+        # The default one reads the loss in the same way.
+        return DEFAULT_PRESET if self.preset.window is not None else None
 
     def _as_run(self, task: ProxyTask) -> ProxyTask:
         """The task with the preset's batch and optimiser."""
@@ -141,12 +148,9 @@ class GenNASEvaluator(Evaluator):
 
         That is: task, steps, size, inputs, seed, threads and kind of device.
         """
-        inputs = self.inputs
-        if isinstance(inputs, torch.Tensor):
-            inputs = hashlib.sha256(inputs.cpu().contiguous().numpy().tobytes()).hexdigest()
         scale = self.preset.scale_for(space.name)
         size = None if scale is None else _size(scale)
-        parts = [self.task_for(space).digest, self.steps, size, str(inputs), self.seed]
+        parts = [self.task_for(space).digest, self.steps, size, self._inputs_seen, self.seed]
         # Named, so that presets without them keep the identity they had.
         extra = {"init": self.preset.init, "window": self.preset.window}
         parts += [f"{name} {value}" for name, value in extra.items() if value is not None]
@@ -155,6 +159,11 @@ class GenNASEvaluator(Evaluator):
         parts += [f"size {counts.flops}{by_params}"] if counts != Size() else []
         parts += [self.threads, self.device.type]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+    @cached_property
+    def _inputs_seen(self) -> str:
+        """Looked up once: a folder may hold a million images."""
+        return input_identity(self.inputs)
 
     def input_shape(self, space: SearchSpace) -> tuple[int, ...]:
         """(3, H, W) of the space's images, or (T, D) of the task's sequences."""

@@ -27,6 +27,9 @@ STD = (63.0 / 255, 62.1 / 255, 66.7 / 255)
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 """The natural colour photographs that scikit-image carries in its own package."""
 
+Inputs = str | Path | torch.Tensor | None
+"""Where images come from, see :func:`load_images`."""
+
 Images = npt.NDArray[np.uint8]
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 _MAX_PIXELS = 10**8
@@ -35,7 +38,7 @@ _MAX_FILES = 2_000_000
 
 
 def load_images(
-    source: str | Path | torch.Tensor,
+    source: Inputs,
     *,
     count: int,
     size: tuple[int, int] = (32, 32),
@@ -44,7 +47,7 @@ def load_images(
     """One batch of images without labels.
 
     Args:
-        source: ``"photos"``, random crops of photographs that come with scikit-image;
+        source: ``"photos"`` or ``None``, random crops of photographs that come with scikit-image;
             ``"noise"``, Gaussian noise; a folder of images; a folder that holds CIFAR-10 or
             CIFAR-100 as torchvision lays it out; an ``.npz`` file with an array of shape
             (N, H, W, 3), uint8; or a tensor (N, 3, H, W) that is normalised already.
@@ -65,21 +68,35 @@ def load_images(
     _check.whole(count, "count", low=1)
     if isinstance(source, torch.Tensor):
         return _from_tensor(source, count, size)
+    place = existing(source)
+    if isinstance(place, str):
+        return NAMED[place](count, size, generator)
+    images = _read(place, count, generator)
+    chosen = _choose(len(images), count, generator)
+    return _augment([images[i] for i in chosen], size, generator)
+
+
+def existing(source: str | Path | None) -> str | Path:
+    """The name of a source that has one, else the path of something that is there.
+
+    Raises:
+        MissingFileError: it is neither.
+        InvalidValueError: it is no text and no path.
+    """
+    if source is None:
+        return "photos"
     if not isinstance(source, (str, Path)):
         raise InvalidValueError(
             f"inputs={_check.shorten(source)}: give a name, a path or a PyTorch tensor"
         )
-    if str(source) in _NAMED:
-        return _NAMED[str(source)](count, size, generator)
-    path = Path(source)
-    if not os.path.exists(path):  # never raises, unlike Path.exists for some names
+    if str(source) in NAMED:
+        return str(source)
+    if not os.path.exists(source):  # never raises, unlike Path.exists for some names
         raise MissingFileError(
             f"inputs {_check.shorten(str(source), 200)}: no such file or folder, and not one of "
-            f"{', '.join(map(repr, _NAMED))}"
+            f"{', '.join(map(repr, NAMED))}"
         )
-    images = _read(path, count, generator)
-    chosen = _choose(len(images), count, generator)
-    return _augment([images[i] for i in chosen], size, generator)
+    return Path(source)
 
 
 def _photos(count: int, size: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
@@ -97,7 +114,7 @@ def _noise(count: int, size: tuple[int, int], generator: torch.Generator) -> tor
     return torch.randn(count, 3, *size, generator=generator)
 
 
-_NAMED: dict[str, Callable[[int, tuple[int, int], torch.Generator], torch.Tensor]] = {
+NAMED: dict[str, Callable[[int, tuple[int, int], torch.Generator], torch.Tensor]] = {
     "photos": _photos,
     "noise": _noise,
 }
@@ -166,11 +183,18 @@ def _read(path: Path, count: int, generator: torch.Generator) -> list[Images]:
         raise DataFileError(
             f"{_name(path)}: give a folder of images, a CIFAR folder or an .npz file"
         )
+    if batches := cifar_files(path):
+        return [image for file in batches for image in _read_cifar(file)]
+    return _read_folder(path, count, generator)
+
+
+def cifar_files(path: Path) -> list[Path]:
+    """Those with the images, if the folder is or holds CIFAR-10 or CIFAR-100."""
     for name, members in _CIFAR.items():
         folder = path if path.name == name else path / name
         if folder.is_dir():
-            return [image for member in members for image in _read_cifar(folder / member)]
-    return _read_folder(path, count, generator)
+            return [folder / member for member in members]
+    return []
 
 
 _CIFAR = {
@@ -222,7 +246,7 @@ def _read_folder(path: Path, count: int, generator: torch.Generator) -> list[Ima
     """Just as many images as will be used, of those that can be read."""
     from PIL import Image  # noqa: PLC0415 - slow to import
 
-    files = sorted(_image_files(path))
+    files = sorted(image_files(path))
     if not files:
         raise DataFileError(f"{_name(path)}: no images in it (looked for {', '.join(_SUFFIXES)})")
     images: list[Images] = []
@@ -240,7 +264,7 @@ def _read_folder(path: Path, count: int, generator: torch.Generator) -> list[Ima
     return images
 
 
-def _image_files(folder: Path) -> Iterator[Path]:
+def image_files(folder: Path) -> Iterator[Path]:
     """Those below a folder that have an image's suffix; what may not be listed is left out."""
     seen = 0
     for parent, _, names in os.walk(folder):

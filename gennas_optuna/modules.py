@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from optuna.trial import BaseTrial
 from torch import nn
 
@@ -19,6 +18,7 @@ from gennas_optuna._several import SeveralObjectives
 from gennas_optuna._trial import pruned_without_memory, reporter
 from gennas_optuna.errors import GenNASError, InvalidValueError
 from gennas_optuna.evaluator import GenNASEvaluator
+from gennas_optuna.inputs import Inputs
 from gennas_optuna.regression import OnEval
 from gennas_optuna.seeding import derive_seed
 from gennas_optuna.settings import DEFAULT_PRESET, Preset
@@ -36,7 +36,7 @@ def score(
     preset: str | Preset = DEFAULT_PRESET,
     steps: int | None = None,
     init: str = "redraw",
-    inputs: str | Path | torch.Tensor = "photos",
+    inputs: Inputs = "photos",
     batch_first: bool | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -141,7 +141,7 @@ class ModuleObjective(SeveralObjectives):
         preset: str | Preset = DEFAULT_PRESET,
         steps: int | None = None,
         init: str = "redraw",
-        inputs: str | Path | torch.Tensor = "photos",
+        inputs: Inputs = "photos",
         batch_first: bool | None = None,
         extra_objectives: Sequence[str] = (),
         constraints: Mapping[str, float] | None = None,

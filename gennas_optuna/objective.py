@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-import torch
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from gennas_optuna import _check
@@ -18,6 +17,7 @@ from gennas_optuna._several import SeveralObjectives
 from gennas_optuna._trial import pruned_without_memory, reporter
 from gennas_optuna.constraints import constraints_of, set_constraints
 from gennas_optuna.evaluator import GenNASEvaluator
+from gennas_optuna.inputs import Inputs
 from gennas_optuna.latency import latency
 from gennas_optuna.memory import peak_memory
 from gennas_optuna.seeding import torch_generator
@@ -33,9 +33,9 @@ class GenNASObjective(SeveralObjectives):
 
     It works with ``study.optimize``, with ``FixedTrial`` and with ``enqueue_trial``, can be
     pickled, and may be shared by threads. Each trial gets the attributes ``gennas:arch``,
-    ``gennas:key``, ``gennas:task`` (identity of everything else the loss depends on),
-    ``gennas:seconds``, ``gennas:cost`` (what was counted and measured, and ``cpu_seconds``) and,
-    for a repeated network, ``gennas:duplicate_of``.
+    ``gennas:key``, ``gennas:space`` (with its form and options), ``gennas:task`` (identity of
+    everything else the loss depends on), ``gennas:seconds``, ``gennas:cost`` (what was counted
+    and measured, and ``cpu_seconds``) and, for a repeated network, ``gennas:duplicate_of``.
 
     In a study with one objective the loss is reported along the way, so the study's pruner acts:
     note that a plain ``create_study()`` has a ``MedianPruner``. Running out of memory prunes the
@@ -62,7 +62,9 @@ class GenNASObjective(SeveralObjectives):
             network as encoded, at the paper's size.
         constraints: upper limits on any of these, such as ``{"flops": 3e8, "params": 1e6}``.
         duplicates: what to do with a network that a finished trial of the study had:
-            ``"cached"``: return that trial's values; ``"prune"``; or ``"evaluate"`` it again.
+            ``"cached"``: return that trial's values; ``"prune"``; or ``"evaluate"`` it again. Of
+            equal networks that several threads score at once none has finished: one is trained,
+            all complete.
         evaluator: use this one instead of making one from the settings.
 
     Raises:
@@ -77,7 +79,7 @@ class GenNASObjective(SeveralObjectives):
         preset: str | Preset = DEFAULT_PRESET,
         steps: int | None = None,
         report_steps: Sequence[int] | None = None,
-        inputs: str | Path | torch.Tensor = "photos",
+        inputs: Inputs = "photos",
         extra_objectives: Sequence[str] = (),
         constraints: Mapping[str, float] | None = None,
         duplicates: Duplicates = "cached",
@@ -87,6 +89,7 @@ class GenNASObjective(SeveralObjectives):
         evaluator: Evaluator | None = None,
     ) -> None:
         self.space = get_space(space) if isinstance(space, str) else space
+        _check.instance(self.space, "space", SearchSpace)
         super().__init__(extra_objectives, constraints)
         self._measured: dict[tuple[str, Architecture], float] = {}
         self.duplicates = _check.one_of(duplicates, "duplicates", ("cached", "prune", "evaluate"))
@@ -124,6 +127,7 @@ class GenNASObjective(SeveralObjectives):
         arch = self.space.suggest(trial)
         trial.set_user_attr("gennas:arch", str(arch))
         trial.set_user_attr("gennas:key", arch.key)
+        trial.set_user_attr("gennas:space", repr(self.space))
         trial.set_user_attr("gennas:task", self.identity())
         return arch
 
@@ -193,7 +197,11 @@ class GenNASObjective(SeveralObjectives):
         """The first finished trial of the study with this network under these settings."""
         if not isinstance(trial, Trial):
             return None
-        wanted = {"gennas:key": arch.key, "gennas:task": self.identity()}
+        wanted = {
+            "gennas:key": arch.key,
+            "gennas:space": repr(self.space),  # keys of two spaces may be equal
+            "gennas:task": self.identity(),
+        }
         for other in trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             # Not one that took its values from another: workers may finish in any order.
             if "gennas:duplicate_of" in other.user_attrs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,8 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gennas_optuna._evaluator import Evaluator
+from gennas_optuna._input_identity import input_identity
 from gennas_optuna.errors import InvalidValueError, UnknownNameError
-from gennas_optuna.inputs import load_images
+from gennas_optuna.inputs import Inputs, load_images
 from gennas_optuna.regression import OnEval, Status, Trace
 from gennas_optuna.seeding import torch_generator
 from gennas_optuna.spaces import Architecture, SearchSpace
@@ -54,7 +55,7 @@ class ProxyEvaluator(Evaluator):
         self,
         proxy: str,
         *,
-        inputs: str | Path | torch.Tensor = "photos",
+        inputs: Inputs = "photos",
         seed: int = 0,
         device: str = "auto",
         threads: int = 1,
@@ -67,9 +68,18 @@ class ProxyEvaluator(Evaluator):
         self._batches: dict[tuple[int, ...], torch.Tensor] = {}
 
     def identity(self, space: SearchSpace) -> str:
-        """The proxy's name and seed."""
+        """The proxy's name and seed, and what else is not as it is by default."""
         what = "canonical-" if self.proxy in ("params", "flops") else ""  # once: as encoded
-        return f"{what}{self.proxy}-{self.seed}"
+        return "-".join([f"{what}{self.proxy}", str(self.seed), *self._unusual])
+
+    @cached_property
+    def _unusual(self) -> list[str]:
+        if self.proxy in ("params", "flops"):
+            return []
+        images = input_identity(self.inputs) if self.proxy in ("naswot", "zico") else "photos"
+        unusual = [] if images == "photos" else [images[:12]]
+        unusual += [] if self.threads == 1 else [f"{self.threads} threads"]
+        return unusual if self.device.type == "cpu" else [*unusual, self.device.type]
 
     def input_shape(self, space: SearchSpace) -> tuple[int, ...]:
         """The space's own."""

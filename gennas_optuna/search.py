@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import Trial, TrialState
 
+from gennas_optuna import _check
 from gennas_optuna._evaluator import Score
 from gennas_optuna.errors import GenNASError
 from gennas_optuna.objective import GenNASObjective
@@ -46,10 +47,11 @@ def search(
     The study is asked for trials in batches of a fixed size, so the result is the same for any
     number of workers. Whatever ends the search, no trial is left running. An architecture that
     cannot be scored (PyTorch raises, memory runs out, its worker dies) fails its trial, with the
-    reason in the attribute ``gennas:error``, and the search goes on.
+    reason in the attribute ``gennas:error``, and the search goes on. Each network is trained once
+    in any case; where the objective prunes duplicates, trials that repeat one are pruned.
 
     Args:
-        objective: its space and evaluator are used.
+        objective: its space, evaluator and limits are used.
         study: any study with the objective's directions; its pruner is not asked.
         n_trials: how many trials to run.
         workers: processes.
@@ -61,6 +63,8 @@ def search(
     Raises:
         GenNASError: a setting is wrong, such as images that are not there.
     """
+    objective.check_study(study)
+    _check.whole(n_trials, "n_trials", low=0)
     found: dict[str, Found] = {}
     first: dict[str, int] = {}
     with EvaluatorPool(objective.evaluator, workers) as pool:
@@ -99,7 +103,9 @@ def _settle(
     if isinstance(outcome, Exception):
         raise outcome
     assert arch is not None
-    if outcome is None:
+    if objective.duplicates == "prune" and "gennas:duplicate_of" in trial.user_attrs:
+        study.tell(trial, state=TrialState.PRUNED)
+    elif outcome is None:
         study.tell(trial, objective.reject(trial, arch))
     else:
         study.tell(trial, objective.finish(trial, arch, outcome))

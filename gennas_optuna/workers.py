@@ -78,11 +78,7 @@ def claim(objective: GenNASObjective, study: optuna.Study) -> None:
     Raises:
         InvalidValueError: the study's trials are of another search.
     """
-    if study.directions != objective.directions:
-        raise InvalidValueError(
-            f"study {study.study_name!r} has {len(study.directions)} objectives, or maximises; "
-            f"this search minimises {', '.join(objective.metric_names)}: give another study name"
-        )
+    objective.check_study(study)
     space = objective.space
     search = {"space": space.name, "form": space.form, "conditions": objective.identity()}
     before = study.user_attrs.get(SEARCH)

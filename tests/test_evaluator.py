@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,6 +162,12 @@ def test_bad_settings_are_named(options: dict, named: str) -> None:
     with pytest.raises(GenNASError, match=named) as info:
         GenNASEvaluator(**options)
     assert "\n" not in str(info.value)
+
+
+@pytest.mark.parametrize("arch", ["334131", None, 42])
+def test_what_is_no_architecture_is_refused(arch: Any) -> None:
+    with pytest.raises(GenNASError, match="give an Architecture"):
+        GenNASEvaluator().evaluate(arch)
 
 
 class TestProxies:

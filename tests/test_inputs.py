@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 
 import parity
+from gennas_optuna import GenNASEvaluator, get_space
+from gennas_optuna._input_identity import input_identity
 from gennas_optuna.errors import DataFileError, GenNASError, InvalidValueError, MissingFileError
 from gennas_optuna.inputs import MEAN, PHOTOGRAPHS, STD, load_images
 
@@ -94,6 +96,34 @@ def test_named_sources(source: str) -> None:
     assert not torch.equal(batch, load(source, count=16, seed=1))
     assert all(float(image.std()) > 0 for image in batch)
     assert load(source, size=(16, 24)).shape == (4, 3, 16, 24)
+
+
+def test_nothing_given_means_photographs() -> None:
+    assert torch.equal(load(None), load("photos"))
+
+
+@pytest.mark.parametrize("writer", [write_folder, write_npz, write_cifar10, write_cifar100])
+def test_sources_are_told_apart_by_content_not_by_place(writer: Writer, tmp_path: Path) -> None:
+    counts = {"one": 12, "same": 12, "other": 14}
+    found = [
+        input_identity(writer(tmp_path / name, plain_images(count)))
+        for name, count in counts.items()
+    ]
+    assert found[0] == found[1] != found[2]
+
+
+def test_tensors_are_told_apart_by_content() -> None:
+    ones = torch.ones(4, 3, 32, 32)
+    assert input_identity(ones) == input_identity(ones.clone()) != input_identity(ones * 2)
+    assert input_identity(None) == input_identity("photos") == "photos"
+
+
+def test_a_file_that_was_replaced_is_another_source(tmp_path: Path) -> None:
+    space = get_space("nasbench201")
+    npz = write_npz(tmp_path / "images", plain_images(12))
+    before = GenNASEvaluator(inputs=npz).identity(space)
+    np.savez(npz, plain_images(12)[::-1])
+    assert GenNASEvaluator(inputs=npz).identity(space) != before
 
 
 def test_the_photographs_come_with_scikit_image() -> None:
@@ -369,7 +399,6 @@ def test_bad_files_are_explained_in_one_line(
         (torch.full((4, 3, 32, 32), 1e300, dtype=torch.float64), "infinite"),
         (torch.zeros(4, 3, 32, 32, dtype=torch.uint8), "type torch.uint8"),
         (np.zeros((4, 3, 32, 32), np.float32), "PyTorch tensor"),
-        (None, "inputs=None"),
         (5, "inputs=5"),
         ([torch.zeros(3, 32, 32)] * 4, "PyTorch tensor"),
     ],

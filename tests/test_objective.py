@@ -76,6 +76,45 @@ def test_duplicates(duplicates: str) -> None:
     assert second.user_attrs.get("gennas:duplicate_of") == expected
 
 
+def test_networks_of_other_spaces_and_forms_are_no_duplicates() -> None:
+    """Their keys may be equal: of these two they are."""
+    study = optuna.create_study()
+    for space in (get_space("nasbench201"), get_space("nasbench201", form="benchmark")):
+        study.enqueue_trial(params("334131"))
+        study.optimize(GenNASObjective(space, preset=TINY), n_trials=1)
+    first, second = study.trials
+    assert first.user_attrs["gennas:key"] == second.user_attrs["gennas:key"]
+    assert "gennas:duplicate_of" not in second.user_attrs
+    assert first.value != second.value
+
+
+def test_search_prunes_duplicates_where_the_objective_does() -> None:
+    study = optuna.create_study()
+    for _ in range(2):
+        study.enqueue_trial(params("334131"))
+    assert len(search(tiny(duplicates="prune"), study, n_trials=2)) == 1
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE, TrialState.PRUNED]
+
+
+@pytest.mark.parametrize(
+    "study",
+    [
+        optuna.create_study(direction="maximize"),
+        optuna.create_study(directions=["minimize", "minimize"]),
+    ],
+)
+def test_search_wants_a_study_of_its_directions(study: optuna.Study) -> None:
+    with pytest.raises(GenNASError, match=r"objective\.directions"):
+        search(tiny(), study, n_trials=2)
+    assert not study.trials
+
+
+@pytest.mark.parametrize("n_trials", ["a", -1, 2.0])
+def test_search_wants_a_number_of_trials(n_trials) -> None:
+    with pytest.raises(GenNASError, match="n_trials"):
+        search(tiny(), optuna.create_study(), n_trials=n_trials)
+
+
 def test_duplicates_are_looked_up_in_the_study_of_another_process() -> None:
     """A fresh objective has an empty cache, but the storage knows."""
     study = optuna.create_study()
@@ -178,6 +217,8 @@ def test_the_ready_made_objective_in_a_plain_study() -> None:
     ("options", "named"),
     [
         ({"duplicates": "drop"}, "duplicates"),
+        ({"report_steps": 5}, "report_steps"),
+        ({"extra_objectives": 5}, "extra_objectives"),
         ({"extra_objectives": ("latencies",)}, "extra_objectives"),
         ({"task": "nothing"}, "nothing"),
     ],
@@ -185,6 +226,12 @@ def test_the_ready_made_objective_in_a_plain_study() -> None:
 def test_bad_settings_are_named(options: dict, named: str) -> None:
     with pytest.raises(GenNASError, match=named):
         tiny(**options)
+
+
+@pytest.mark.parametrize("space", [42, None, SPACE.parse("334131")])
+def test_what_is_no_space_is_refused(space) -> None:
+    with pytest.raises(GenNASError, match="give a SearchSpace"):
+        GenNASObjective(space)
 
 
 class TestRegularizedEvolution:

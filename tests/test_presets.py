@@ -223,6 +223,15 @@ def test_the_papers_preset() -> None:
     assert get_preset("paper") == Preset("paper", steps=100, scale=None)
 
 
+@pytest.mark.parametrize("name", list_spaces())
+def test_the_name_of_a_space_is_its_default_task(name: str) -> None:
+    space = get_space(name)
+    assert get_task(name) == get_task("default", space)
+    for preset in PRESETS:
+        named, default = (GenNASEvaluator(task, preset=preset) for task in (name, "default"))
+        assert named.identity(space) == default.identity(space)
+
+
 def test_presets_are_found_by_their_names_and_pass_through() -> None:
     for name, preset in PRESETS.items():
         assert get_preset(name) is preset

@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
-from gennas_optuna import GenNASEvaluator, Scale, get_space, list_spaces
+from gennas_optuna import GenNASEvaluator, ProxyEvaluator, Scale, get_space, list_spaces
 from gennas_optuna.errors import GenNASError
 from gennas_optuna.settings import PRESETS, Preset, Size, get_preset
 from gennas_optuna.spaces.nds import CELL_SPACES, STAGE_SPACES
@@ -71,6 +72,25 @@ def test_whatever_changes_the_loss_changes_the_identity() -> None:
     assert GenNASEvaluator("generic", preset=other).identity(NB201) == GenNASEvaluator(
         "generic", preset=TINY
     ).identity(NB201)
+
+
+@pytest.mark.parametrize("proxy", ["naswot", "zico"])
+def test_proxies_that_look_at_images_tell_them_apart(proxy: str) -> None:
+    photos = ProxyEvaluator(proxy).identity(NB201)
+    assert photos == f"{proxy}-0"  # of all score files so far
+    others = [
+        ProxyEvaluator(proxy, inputs="noise"),
+        ProxyEvaluator(proxy, inputs=torch.zeros(256, 3, 32, 32)),
+        ProxyEvaluator(proxy, seed=1),
+        ProxyEvaluator(proxy, threads=2),
+    ]
+    identities = {photos, *(other.identity(NB201) for other in others)}
+    assert len(identities) == 1 + len(others)
+
+
+def test_proxies_that_only_count_depend_on_nothing_else() -> None:
+    changed = ProxyEvaluator("params", inputs="noise", threads=2)
+    assert changed.identity(NB201) == ProxyEvaluator("params").identity(NB201)
 
 
 DEAD = NB201.parse("|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|none~1|none~2|")

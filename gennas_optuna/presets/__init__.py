@@ -12,7 +12,7 @@ from pathlib import Path
 from gennas_optuna._check import shorten
 from gennas_optuna._files import read_data
 from gennas_optuna.errors import MissingFileError
-from gennas_optuna.spaces import SearchSpace
+from gennas_optuna.spaces import SearchSpace, get_space, list_spaces
 from gennas_optuna.spaces.nds import STAGE_SPACES
 from gennas_optuna.task import ProxyTask
 
@@ -42,9 +42,9 @@ def get_task(
     Args:
         task: ``"default"``: the task that was found for ``space`` or its family at this preset
             (``balanced`` shares those of ``fast``) if there is one, else the one named like the
-            space, else the generic task of its layout; a name from
-            :func:`list_tasks`; a file that :meth:`ProxyTask.load` reads; or a task, which is
-            passed through.
+            space, else the generic task of its layout; a name from :func:`list_tasks`; the name
+            of a space, for its default; a file that :meth:`ProxyTask.load` reads; or a task,
+            which is passed through.
         space: what the default is for; any image space if not given.
         preset: name of the preset that the default is for.
 
@@ -57,6 +57,8 @@ def get_task(
     name = str(task)
     if name == "default":
         name = _default(space, preset, files)
+    elif name not in files and name in list_spaces():
+        name = _default(get_space(name), preset, files)
     if name in files:
         return ProxyTask.from_dict(read_data(files[name]), where=f"task {name}")
     try:
@@ -64,7 +66,7 @@ def get_task(
     except MissingFileError:
         names = ", ".join(("default", *sorted(files)))
         raise MissingFileError(
-            f"task {shorten(name, 200)}: no such file, and not one of {names}"
+            f"task {shorten(name, 200)}: no such file, no space, and not one of {names}"
         ) from None
 
 
