@@ -1,8 +1,9 @@
-"""How networks with fewer cells a stage rank, and after how many steps.
+"""How networks with fewer cells a stage, or fewer channels, rank, and after how many steps.
 
     python -m benchmarks.depth nasbench101 --data TABLES --depth 1 --depth 2 --depth 3
+    python -m benchmarks.depth nasbench-nlp --data TABLES --depth 2 --width 100 --width 200
 
-Trains ``--samples`` architectures of a table once per depth, as the preset does otherwise, and
+Trains ``--samples`` architectures of a table once per depth and width, as the preset does otherwise, and
 prints how the losses at some steps rank them. The draw is not that of ``benchmarks.ranking``.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
@@ -27,6 +29,7 @@ from gennas_optuna.spaces import Scale
 @click.argument("space")
 @click.option("--data", type=click.Path(path_type=Path), default=Path("."), help="The tables.")
 @click.option("--depth", "depths", type=int, multiple=True, required=True, help="Cells a stage.")
+@click.option("--width", "widths", type=int, multiple=True, help="Channels; default: the paper's.")
 @click.option(
     "--step", "steps", type=int, multiple=True, default=(15, 20, 25, 30, 40), help="To read."
 )
@@ -37,23 +40,24 @@ def main(
     space: str,
     data: Path,
     depths: tuple[int, ...],
+    widths: tuple[int, ...],
     steps: tuple[int, ...],
     samples: int,
     preset: str,
     seed: int,
 ) -> None:
-    """Print Spearman's correlation with the truth of SPACE, by depth and step."""
+    """Print Spearman's correlation with the truth of SPACE, by size and step."""
     table = next(t for t in TABLES if t.space == space)
     truth = load_truth(table.name(data), get_space(space))
     records = truth.sample(samples, numpy_generator(seed, "depth"))
     true = [truth.goodness(record) for record in records]
     last = max(steps)
-    click.echo(f"| cells a stage | {' | '.join(map(str, steps))} | CPU s, {last} steps |")
-    click.echo(f"|{'---|' * (len(steps) + 2)}")
-    for depth in depths:
-        scales = ((space, Scale(depth=depth)),)
+    click.echo(f"| cells a stage | width | {' | '.join(map(str, steps))} | CPU s, {last} steps |")
+    click.echo(f"|{'---|' * (len(steps) + 3)}")
+    for depth, width in product(depths, widths or (None,)):
+        scales = ((space, Scale(depth=depth, width=width)),)
         evaluator = GenNASEvaluator(
-            preset=replace(get_preset(preset), steps=last, scales=scales),
+            preset=replace(get_preset(preset), steps=last, steps_of=(), scales=scales),
             report_steps=steps,
             seed=seed,
             device="cpu",
@@ -66,7 +70,7 @@ def main(
             losses = [curve.get(step, math.inf) for curve in curves]
             cells.append(f"{rank_correlation([-x for x in losses], true).spearman:.3f}")
         seconds = fmean(score.cpu_seconds for score in scores)
-        click.echo(f"| {depth} | {' | '.join(cells)} | {seconds:.2f} |")
+        click.echo(f"| {depth} | {width or ''} | {' | '.join(cells)} | {seconds:.2f} |")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from gennas_optuna._cli_report import print_json
 from gennas_optuna.benchmarks import GroundTruth
 from gennas_optuna.objective import GenNASObjective
 from gennas_optuna.plots_pareto import LABELS, pareto_front, plot_pareto
+from gennas_optuna.report import record
 from gennas_optuna.score_file import finite
 from gennas_optuna.search import Found
 
@@ -27,9 +28,13 @@ def show_front(
     study: optuna.Study,
     found: Sequence[Found],
     tables: Sequence[GroundTruth],
+    top: int,
     as_json: bool,
 ) -> None:
-    """The Pareto front, lowest loss first, with the known qualities of what is on it."""
+    """The Pareto front, lowest loss first, with the known qualities of what is on it.
+
+    For machines also the ``top`` networks of the lowest losses, whatever their costs.
+    """
     names = objective.metric_names
     rows: list[dict[str, Any]] = []
     for trial in pareto_front(study):
@@ -44,8 +49,15 @@ def show_front(
             }
         )
     if as_json:
-        front = {**head, "n_unique": len(found), "front": rows}
-        print(json.dumps(front, indent=2, allow_nan=False))
+        print_json(
+            {
+                **head,
+                "n_unique": len(found),
+                "cpu_seconds": sum(f.score.cpu_seconds for f in found),
+                "front": rows,
+                "best": [record(f.arch, f.score) for f in found[:top]],
+            }
+        )
         return
     limits = ", ".join(f"{LABELS[n]} up to {v:g}" for n, v in objective.constraints.items())
     _out.print(

@@ -7,14 +7,13 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from gennas_optuna import _check
+from gennas_optuna._ambient import default_settings
 from gennas_optuna.cost import Cost, count_cost
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.regression import OnEval, Status, Trace
@@ -77,6 +76,10 @@ class Evaluator(ABC):
     ) -> tuple[float, Trace | None, Status]:
         """Find the loss of an architecture that was not scored before."""
 
+    def steps_for(self, space: SearchSpace | None) -> int | None:
+        """How many steps architectures of ``space`` are trained; ``None`` where none are."""
+        return None
+
     def cached(self, arch: Architecture) -> Score | None:
         """The score that the architecture's network got before, if it did."""
         return self._scores.get((arch.space, arch.key))
@@ -120,7 +123,7 @@ class Evaluator(ABC):
     def _timed(self, arch: Architecture, on_eval: OnEval | None) -> Score:
         clock = time.thread_time if self.threads == 1 else time.process_time
         start, cpu_start = time.perf_counter(), clock()
-        with intra_op_threads(self.threads):
+        with default_settings(self.device, self.threads):
             loss, trace, status = self._measure(arch, on_eval)
             cost = self._cost(arch)
         seconds, cpu_seconds = time.perf_counter() - start, clock() - cpu_start
@@ -157,17 +160,6 @@ class Evaluator(ABC):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._make_locks()
-
-
-@contextmanager
-def intra_op_threads(count: int) -> Iterator[None]:
-    """Set the number of PyTorch's threads, and put back what it was."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _device(name: str) -> torch.device:

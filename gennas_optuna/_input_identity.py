@@ -23,7 +23,8 @@ def input_identity(source: Inputs) -> str:
         GenNASError: as :func:`gennas_optuna.inputs.load_images`, if there is no such source.
     """
     if isinstance(source, torch.Tensor):
-        return hashlib.sha256(source.cpu().contiguous().numpy().tobytes()).hexdigest()
+        values = source.detach().to("cpu", torch.float32).contiguous()
+        return hashlib.sha256(values.numpy().tobytes()).hexdigest()
     place = existing(source)
     if isinstance(place, str):
         return place

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from gennas_optuna import _check
-from gennas_optuna._evaluator import Score, intra_op_threads
+from gennas_optuna._ambient import default_settings
+from gennas_optuna._evaluator import Score
 from gennas_optuna._module_copy import (
     check_module,
     one_line,
@@ -61,6 +62,8 @@ class ModuleScore(Score):
             f"{self.flops:,} multiply-accumulates, {self.seconds:.1f} s"
         ]
         lines += [f"  tap {describe(tap)}" for tap in self.taps]
+        if self.kept:
+            lines.append(f"  as given, not drawn anew: {', '.join(self.kept)}")
         return "\n".join(lines)
 
 
@@ -83,6 +86,8 @@ def score_module(
     """Score a module with an evaluator's settings; see :func:`gennas_optuna.score`."""
     check_module(model)
     _check.one_of(init, "init", ("redraw", "as_given"))
+    if batch_first is not None:
+        _check.boolean(batch_first, "batch_first")
     task, shape = _task(evaluator, input_shape)
     if taps is not None:
         taps = _tap_names(taps, task)
@@ -90,9 +95,7 @@ def score_module(
     clock = time.thread_time if evaluator.threads == 1 else time.process_time
     start, cpu_start = time.perf_counter(), clock()
     with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        intra_op_threads(evaluator.threads),
+        default_settings(device, evaluator.threads),
         _plain_transformers(),
         seeded_globals(derive_seed(evaluator.seed, "module"), device),
     ):
@@ -194,8 +197,8 @@ def _fit(
             batch,
             task.stages,
             optimizer=task.optimizer,
-            steps=evaluator.steps,
-            eval_steps=evaluator.report_steps,
+            steps=evaluator.steps_for(None),
+            eval_steps=evaluator.reports_for(None),
             window=evaluator.preset.window,
             factor=evaluator.preset.size.factor(cost),
             seed=evaluator.seed,
@@ -215,9 +218,13 @@ def _batch(
     """The evaluator's batch, contiguous (foreign modules ``view`` it), with C channels."""
     if task.sequence is not None:
         return evaluator._batch(task, tapped, task.sequence.shape)
-    batch = evaluator._batch(task, tapped, (3, *shape[1:]))
-    images, channels = batch.inputs, shape[0]
-    if channels == 1:
+    given, channels = evaluator.inputs, shape[0]
+    own = isinstance(given, torch.Tensor) and given.shape[1:2] == (channels,)
+    batch = evaluator._batch(task, tapped, shape if own else (3, *shape[1:]))
+    images = batch.inputs
+    if own:
+        pass
+    elif channels == 1:
         images = images.mean(1, keepdim=True)
     elif channels != 3:
         images = images[:, [i % 3 for i in range(channels)]]

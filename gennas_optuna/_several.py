@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from optuna.study import Study, StudyDirection
-from optuna.trial import BaseTrial
+from optuna.trial import BaseTrial, Trial
 
 from gennas_optuna import _check
 from gennas_optuna.constraints import MEASURES, check_constraints, set_constraints
@@ -30,6 +30,8 @@ class SeveralObjectives:
             _check.one_of(name, "extra_objectives", MEASURES)
             for name in _check.sequence(extra_objectives, "extra_objectives")
         )
+        if len(set(self.extra_objectives)) < len(self.extra_objectives):
+            raise InvalidValueError(f"extra_objectives={extra_objectives!r}: one stands twice")
         self.constraints = check_constraints(constraints)
 
     @property
@@ -42,6 +44,17 @@ class SeveralObjectives:
         """For ``study.set_metric_names``."""
         return ["loss", *self.extra_objectives]
 
+    def check_trial(self, trial: BaseTrial) -> None:
+        """See that the trial's study takes several values, before they are found.
+
+        One value may be one of several of a study's, and be turned by the function that calls.
+
+        Raises:
+            InvalidValueError: it takes one only.
+        """
+        if self.extra_objectives and isinstance(trial, Trial) and len(trial.study.directions) < 2:
+            self.check_study(trial.study)
+
     def check_study(self, study: Study) -> None:
         """See that a study minimises as many values as there are.
 
@@ -49,10 +62,11 @@ class SeveralObjectives:
             InvalidValueError: it does not.
         """
         if study.directions != self.directions:
+            found = ", ".join(direction.name.lower() for direction in study.directions)
             raise InvalidValueError(
-                f"study {study.study_name!r} has {len(study.directions)} objectives, or "
-                f"maximises; this search minimises {', '.join(self.metric_names)}: give another "
-                "study name, or make the study with directions=objective.directions"
+                f"study {study.study_name!r} has the directions {found}; this search minimises "
+                f"{', '.join(self.metric_names)}: make the study with "
+                "directions=objective.directions, or give another study name"
             )
 
     def _costs(self, measure: Callable[[str], float]) -> dict[str, float]:

@@ -12,19 +12,20 @@ from gennas_optuna.errors import out_of_memory
 from gennas_optuna.regression import OnEval
 
 
-def reporter(trial: BaseTrial, *, several: bool) -> OnEval | None:
-    """Reports each loss and lets the study's pruner end the trial.
+def reporter(trial: BaseTrial, *, several: bool, last: int | None) -> OnEval | None:
+    """Reports each loss and lets the study's pruner end the trial, unless it has ended.
 
     Args:
         trial: any trial.
         several: whether the objective has several values; Optuna prunes for one only.
+        last: the step after which nothing is left to save.
     """
     if several or (isinstance(trial, Trial) and len(trial.study.directions) > 1):
         return None
 
     def report(step: int, loss: float) -> None:
         trial.report(loss, step)
-        if trial.should_prune():
+        if step != last and trial.should_prune():
             raise optuna.TrialPruned(f"loss {loss:.4g} after {step} steps")
 
     return report

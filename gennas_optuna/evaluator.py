@@ -18,6 +18,7 @@ from gennas_optuna import _check
 from gennas_optuna._evaluator import Evaluator, Score
 from gennas_optuna._input_identity import input_identity
 from gennas_optuna._module_score import ModuleScore, score_module
+from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.inputs import Inputs, load_images
 from gennas_optuna.presets import get_task
 from gennas_optuna.regression import OnEval, Status, Trace, fit, make_heads
@@ -52,7 +53,7 @@ class GenNASEvaluator(Evaluator):
             file, or a :class:`ProxyTask`.
         preset: ``"fast"``, ``"balanced"``, ``"paper"`` or a :class:`Preset`: how long, at what
             size and how it is read.
-        steps: optimiser steps, if not the preset's.
+        steps: optimiser steps, if not the preset's, which may depend on the space.
         report_steps: steps after which the loss is evaluated besides the last, for pruning; by
             default five from 60 % on, since earlier losses rank architectures poorly in some
             spaces. They do not change the final loss.
@@ -80,16 +81,18 @@ class GenNASEvaluator(Evaluator):
     ) -> None:
         super().__init__(seed=seed, device=device, threads=threads)
         self.preset = get_preset(preset)
-        self.steps = self.preset.steps if steps is None else _check.whole(steps, "steps", low=1)
-        if report_steps is None:
-            report_steps = sorted({max(1, round(self.steps * share)) for share in REPORTS})
-        self.report_steps = tuple(
-            _check.whole(step, "report_steps", low=1, high=self.steps)
-            for step in _check.sequence(report_steps, "report_steps")
-        )
+        self.steps = None if steps is None else _check.whole(steps, "steps", low=1)
+        self._reports = None
+        if report_steps is not None:
+            most = self.steps or max([self.preset.steps, *dict(self.preset.steps_of).values()])
+            self._reports = tuple(
+                _check.whole(step, "report_steps", low=1, high=most)
+                for step in _check.sequence(report_steps, "report_steps")
+            )
         self.inputs = inputs
         self._task = None if task == "default" else get_task(task, preset=self._task_preset)
         self._batches: dict[tuple[ProxyTask, tuple[int, ...]], Batch] = {}
+        self._images: dict[tuple[int, ...], torch.Tensor] = {}
         self._batch_lock = threading.Lock()
 
     @overload
@@ -123,9 +126,30 @@ class GenNASEvaluator(Evaluator):
             return score_module(self, arch, on_eval, **options)  # type: ignore[arg-type]
         return super().evaluate(arch, on_eval, reuse=reuse)
 
+    def steps_for(self, space: SearchSpace | None) -> int:
+        """How many steps architectures of ``space`` are trained; ``None``: any module."""
+        if self.steps is not None:
+            return self.steps
+        return self.preset.steps if space is None else self.preset.steps_for(space.name)
+
+    def reports_for(self, space: SearchSpace | None) -> tuple[int, ...]:
+        """After which of these steps the loss is reported."""
+        if self._reports is not None:
+            return self._reports
+        steps = self.steps_for(space)
+        return tuple(sorted({max(1, round(steps * share)) for share in REPORTS}))
+
     def task_for(self, space: SearchSpace) -> ProxyTask:
         """The proxy task that architectures of ``space`` are scored on."""
-        return self._as_run(self._task or get_task("default", space, preset=self._task_preset))
+        task = self._task or get_task("default", space, preset=self._task_preset)
+        if (task.sequence is None) != (space.layout == "NCHW"):
+            kinds = ("images", "sequences")
+            has, needs = kinds if task.sequence is None else kinds[::-1]
+            raise InvalidValueError(
+                f"task {task.name!r} is for {has}, and {space.name} takes {needs}: give a task "
+                f"for {needs}, such as {get_task('default', space).name!r}"
+            )
+        return self._as_run(task)
 
     @property
     def _task_preset(self) -> str | None:
@@ -150,7 +174,13 @@ class GenNASEvaluator(Evaluator):
         """
         scale = self.preset.scale_for(space.name)
         size = None if scale is None else _size(scale)
-        parts = [self.task_for(space).digest, self.steps, size, self._inputs_seen, self.seed]
+        parts = [
+            self.task_for(space).digest,
+            self.steps_for(space),
+            size,
+            self._inputs_seen,
+            self.seed,
+        ]
         # Named, so that presets without them keep the identity they had.
         extra = {"init": self.preset.init, "window": self.preset.window}
         parts += [f"{name} {value}" for name, value in extra.items() if value is not None]
@@ -195,8 +225,8 @@ class GenNASEvaluator(Evaluator):
             batch,
             task.stages,
             optimizer=task.optimizer,
-            steps=self.steps,
-            eval_steps=self.report_steps,
+            steps=self.steps_for(arch.space),
+            eval_steps=self.reports_for(arch.space),
             window=self.preset.window,
             factor=factor,
             seed=self.seed,
@@ -215,24 +245,34 @@ class GenNASEvaluator(Evaluator):
         """Drawn once per task and input shape, whatever the architecture."""
         with self._batch_lock:
             if (task, shape) not in self._batches:
-                images = None
-                if task.sequence is None:
-                    images = load_images(
-                        self.inputs,
-                        count=task.batch_size,
-                        size=(shape[1], shape[2]),
-                        generator=torch_generator(self.seed, "images"),
-                    )
+                images = None if task.sequence is not None else self._load(task, shape)
                 generator = torch_generator(self.seed, "targets")
                 batch = task.materialize(images, model.taps, generator)
                 self._batches[task, shape] = batch.to(self.device)
             return self._batches[task, shape]
 
+    def _load(self, task: ProxyTask, shape: tuple[int, ...]) -> torch.Tensor:
+        """The images, which depend on the task by its batch size alone."""
+        wanted = (task.batch_size, *shape)
+        if wanted not in self._images:
+            self._images[wanted] = load_images(
+                self.inputs,
+                count=task.batch_size,
+                size=(shape[1], shape[2]),
+                channels=shape[0],
+                generator=torch_generator(self.seed, "images"),
+            )
+        return self._images[wanted]
+
+    def share_images(self, other: GenNASEvaluator) -> None:
+        """Use what an evaluator with equal inputs and seed has of them, whatever its task."""
+        self._images, self._inputs_seen = other._images, other._inputs_seen
+
     def __getstate__(self) -> dict[str, Any]:
         """Settings and finished scores; locks and batches are made anew."""
         state = super().__getstate__()
         del state["_batch_lock"]
-        return {**state, "_batches": {}}
+        return {**state, "_batches": {}, "_images": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -42,6 +42,7 @@ def load_images(
     *,
     count: int,
     size: tuple[int, int] = (32, 32),
+    channels: int = 3,
     generator: torch.Generator,
 ) -> torch.Tensor:
     """One batch of images without labels.
@@ -54,10 +55,12 @@ def load_images(
         count: number of images B. They are drawn without repetition where there are enough; of
             a tensor the first are taken.
         size: height and width to resize to.
+        channels: of a tensor's images, (N, channels, H, W); other sources have three.
         generator: chooses images, crops and flips.
 
     Returns:
-        float32 of shape (count, 3, height, width), normalised with CIFAR-10's mean and deviation.
+        float32 of shape (count, channels, height, width), normalised with CIFAR-10's mean and
+        deviation.
 
     Raises:
         MissingFileError: there is no such file or folder.
@@ -67,7 +70,7 @@ def load_images(
     """
     _check.whole(count, "count", low=1)
     if isinstance(source, torch.Tensor):
-        return _from_tensor(source, count, size)
+        return _from_tensor(source, count, size, channels)
     place = existing(source)
     if isinstance(place, str):
         return NAMED[place](count, size, generator)
@@ -155,12 +158,14 @@ def _resized(image: Images, size: tuple[int, int]) -> torch.Tensor:
     return F.interpolate(tensor, size=size, mode="bilinear", antialias=True, align_corners=False)
 
 
-def _from_tensor(images: torch.Tensor, count: int, size: tuple[int, int]) -> torch.Tensor:
+def _from_tensor(
+    images: torch.Tensor, count: int, size: tuple[int, int], channels: int
+) -> torch.Tensor:
     shape = tuple(images.shape)
-    if images.dim() != 4 or shape[1] != 3 or shape[0] < count or min(shape[2:]) < _MIN_SIDE:
+    if len(shape) != 4 or shape[1] != channels or shape[0] < count or min(shape[2:]) < _MIN_SIDE:
         raise InvalidValueError(
-            f"inputs of shape {shape}: give a tensor (N, 3, H, W) of at least {count} normalised "
-            f"images of at least {_MIN_SIDE} x {_MIN_SIDE} pixels"
+            f"inputs of shape {shape}: give a tensor (N, {channels}, H, W) of at least {count} "
+            f"normalised images of at least {_MIN_SIDE} x {_MIN_SIDE} pixels"
         )
     if not images.is_floating_point():
         raise InvalidValueError(f"inputs of type {images.dtype}: normalise them, to floats")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gennas_optuna._evaluator import intra_op_threads
+from gennas_optuna._ambient import default_settings
 from gennas_optuna.taps import StagedModel
 
 MIN_SECONDS = 0.2
@@ -44,7 +44,7 @@ def latency(
         globals={"model": model, "x": torch.zeros(shape, device=device)},
         num_threads=threads,
     )
-    with torch.no_grad(), intra_op_threads(threads):
+    with default_settings(torch.device(device), threads), torch.no_grad():
         measured = timer.blocked_autorange(min_run_time=min_seconds)
     model.train(was_training)
     return float(measured.median * 1e3)

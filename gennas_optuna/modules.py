@@ -50,7 +50,7 @@ def score(
     module, seed and settings give the same loss in every process, unless parameters in
     ``ModuleScore.kept`` hold random values.
 
-    Example:
+    Examples:
         >>> from torch import nn
         >>> from gennas_optuna import score
         >>> net = nn.Sequential(*(nn.Conv2d(3, 3, 3, stride=2, padding=1) for _ in range(3)))
@@ -149,7 +149,7 @@ class ModuleObjective(SeveralObjectives):
         device: str = "auto",
         threads: int = 1,
     ) -> None:
-        if not callable(build_model):
+        if not callable(build_model) or isinstance(build_model, nn.Module):
             raise InvalidValueError(
                 f"build_model={_check.shorten(build_model)}: give a function from trial to module"
             )
@@ -173,10 +173,12 @@ class ModuleObjective(SeveralObjectives):
 
     def __call__(self, trial: BaseTrial) -> float | tuple[float, ...]:
         """Build and score the module that the trial proposes."""
+        self.check_trial(trial)
         evaluator = self.evaluator
         with seeded_globals(derive_seed(evaluator.seed, "build"), evaluator.device):
             model = self.build_model(trial)
-        report = reporter(trial, several=bool(self.extra_objectives))
+        several, last = bool(self.extra_objectives), evaluator.steps_for(None)
+        report = reporter(trial, several=several, last=last)
         cost: dict[str, float] = {}
 
         def on_cost(measure: Callable[[str], float]) -> None:
@@ -207,7 +209,7 @@ class _BeyondLimitsError(Exception):
 def with_score(build_model: Callable[[Any], nn.Module], **settings: Any) -> ModuleObjective:
     """Turn a function from trial to module into an objective; settings as in :func:`score`.
 
-    Example:
+    Examples:
         >>> import optuna
         >>> from torch import nn
         >>> from gennas_optuna import with_score

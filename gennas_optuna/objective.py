@@ -15,7 +15,7 @@ from gennas_optuna import _check
 from gennas_optuna._evaluator import Evaluator, Score
 from gennas_optuna._several import SeveralObjectives
 from gennas_optuna._trial import pruned_without_memory, reporter
-from gennas_optuna.constraints import constraints_of, set_constraints
+from gennas_optuna.constraints import feasible
 from gennas_optuna.evaluator import GenNASEvaluator
 from gennas_optuna.inputs import Inputs
 from gennas_optuna.latency import latency
@@ -46,7 +46,7 @@ class GenNASObjective(SeveralObjectives):
     that heed constraints compare such trials by how far they are beyond the limits, whatever
     their values, and learn nothing from trials that are pruned.
 
-    Example:
+    Examples:
         >>> import optuna
         >>> from gennas_optuna import GenNASObjective
         >>> objective = GenNASObjective("nasbench201", steps=2)
@@ -111,11 +111,13 @@ class GenNASObjective(SeveralObjectives):
             optuna.TrialPruned: the study's pruner says so, memory ran out, or the network is a
                 duplicate and duplicates are pruned.
         """
+        self.check_trial(trial)
         arch = self.begin(trial)
         values = self.known(trial, arch)
         if values is not None:
             return values
-        report = reporter(trial, several=bool(self.extra_objectives))
+        several, last = bool(self.extra_objectives), self.evaluator.steps_for(self.space)
+        report = reporter(trial, several=several, last=last)
         with pruned_without_memory():
             score = self.evaluator.evaluate(arch, report, reuse=self.duplicates != "evaluate")
         return self.finish(trial, arch, score)
@@ -134,21 +136,23 @@ class GenNASObjective(SeveralObjectives):
     def known(self, trial: BaseTrial, arch: Architecture) -> float | tuple[float, ...] | None:
         """The value or values if no training is needed for them, ``None`` otherwise.
 
-        That is where a finished trial of the study had the network (unless duplicates are
-        evaluated), and where a constraint is violated.
+        That is where a constraint is violated, and where a finished trial of the study had the
+        network (unless duplicates are evaluated). Costs are those of this encoding all the same.
 
         Raises:
             optuna.TrialPruned: duplicates are pruned, and this is one.
         """
+        if not self.admit(trial, arch):
+            return self.reject(trial, arch)
         earlier = None if self.duplicates == "evaluate" else self._finished(trial, arch)
         if earlier is None:
-            return None if self.admit(trial, arch) else self.reject(trial, arch)
+            return None
         trial.set_user_attr("gennas:duplicate_of", earlier.number)
         if self.duplicates == "prune":
             raise optuna.TrialPruned(f"the same network as trial {earlier.number}")
-        set_constraints(trial, constraints_of(earlier))
-        values = tuple(earlier.values)
-        return values if self.extra_objectives else values[0]
+        if earlier.user_attrs["gennas:arch"] == str(arch):  # what was measured stays
+            return tuple(earlier.values) if self.extra_objectives else float(earlier.values[0])
+        return self._values(earlier.values[0], partial(self.measure, arch))
 
     def admit(self, trial: BaseTrial, arch: Architecture) -> bool:
         """Set the trial's constraints; whether the architecture is within all of them."""
@@ -203,8 +207,9 @@ class GenNASObjective(SeveralObjectives):
             "gennas:task": self.identity(),
         }
         for other in trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            # Not one that took its values from another: workers may finish in any order.
-            if "gennas:duplicate_of" in other.user_attrs:
+            # Not one that took its loss from another (workers may finish in any order), nor one
+            # beyond a limit, which was not trained.
+            if "gennas:duplicate_of" in other.user_attrs or not feasible(other):
                 continue
             if wanted.items() <= other.user_attrs.items():
                 return other
@@ -219,7 +224,7 @@ def _default_objective() -> GenNASObjective:
 def gennas_objective(trial: BaseTrial) -> float:
     """The ready-made objective: NAS-Bench-201 with its default task and the default settings.
 
-    Example:
+    Examples:
         >>> import optuna
         >>> from gennas_optuna import gennas_objective
         >>> study = optuna.create_study()

@@ -45,6 +45,7 @@ class Preset:
     Attributes:
         name: registered name.
         steps: optimiser steps.
+        steps_of: the same for single spaces, by name.
         scale: at what size networks are built; ``None``: the paper's.
         scales: the same for single spaces, by name.
         init: how weights start: ``"pytorch"`` or ``"fan-out"``; ``None``: as the space says.
@@ -62,6 +63,7 @@ class Preset:
 
     name: str
     steps: int
+    steps_of: tuple[tuple[str, int], ...] = ()
     scale: Scale | None = None
     scales: tuple[tuple[str, Scale], ...] = ()
     init: str | None = None
@@ -73,7 +75,10 @@ class Preset:
 
     def __post_init__(self) -> None:
         _check.instance(self.name, "preset name", str)
-        _check.whole(self.steps, "preset steps", low=1)
+        least = min(
+            _check.whole(steps, "preset steps", low=1)
+            for steps in (self.steps, *dict(self.steps_of).values())
+        )
         if self.scale is not None:
             _check.instance(self.scale, "preset scale", Scale)
         if self.init is not None:
@@ -83,9 +88,13 @@ class Preset:
         if self.optimizer is not None:
             _check.instance(self.optimizer, "preset optimizer", Optimizer)
         if self.window is not None:
-            _check.whole(self.window, "preset window", low=1, high=self.steps)
+            _check.whole(self.window, "preset window", low=1, high=least)
         for size in (self.size, *dict(self.sizes).values()):
             _check.instance(size, "preset size", Size)
+
+    def steps_for(self, space: str) -> int:
+        """How many steps networks of the space of that name are trained."""
+        return dict(self.steps_of).get(space, self.steps)
 
     def scale_for(self, space: str) -> Scale | None:
         """The size at which networks of the space of that name are built."""
@@ -98,6 +107,7 @@ class Preset:
 
 _SMALLER = (
     ("nasbench101", Scale(depth=2)),
+    ("nasbench-nlp", Scale(width_factor=0.5, depth=2)),
     *((name, Scale(width_factor=0.25, depth_factor=0.5)) for name in CELL_SPACES),
     *((name, Scale(width_factor=0.5, depth_factor=0.5)) for name in STAGE_SPACES),
 )
@@ -119,6 +129,7 @@ PRESETS = {
         Preset(
             "fast",
             steps=25,
+            steps_of=(("nasbench-nlp", 60),),
             batch_size=8,
             window=6,
             init="pytorch",
@@ -129,6 +140,7 @@ PRESETS = {
         Preset(
             "balanced",
             steps=40,
+            steps_of=(("nasbench-nlp", 100),),
             batch_size=8,
             window=10,
             init="pytorch",

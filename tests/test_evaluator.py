@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 import pickle
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from gennas_optuna import (
     GenNASEvaluator,
@@ -162,6 +166,44 @@ def test_bad_settings_are_named(options: dict, named: str) -> None:
     with pytest.raises(GenNASError, match=named) as info:
         GenNASEvaluator(**options)
     assert "\n" not in str(info.value)
+
+
+@contextmanager
+def setting(set_: Callable[[Any], None], value: Any, before: Any) -> Iterator[None]:
+    set_(value)
+    try:
+        yield
+    finally:
+        set_(before)
+
+
+@pytest.mark.parametrize(
+    "surroundings",
+    [
+        partial(torch.autocast, "cpu"),
+        torch.no_grad,
+        torch.inference_mode,
+        partial(setting, torch.set_default_dtype, torch.float64, torch.float32),
+        partial(setting, torch.set_default_device, "meta", "cpu"),
+        partial(setting, torch.set_float32_matmul_precision, "medium", "highest"),
+    ],
+)
+def test_the_loss_does_not_depend_on_what_surrounds_it(surroundings: Any) -> None:
+    expected = tiny().evaluate(ARCHS[0]).loss
+    net = nn.Sequential(*(nn.Conv2d(c, 4, 3, 2, 1) for c in (3, 4, 4)))
+    module = tiny().evaluate(net).loss
+    with surroundings():
+        assert tiny().evaluate(ARCHS[0]).loss == expected
+        assert tiny().evaluate(net).loss == module
+
+
+def test_tasks_for_other_inputs_are_refused() -> None:
+    recurrent = get_space("nasbench-nlp")
+    arch = recurrent.sample(np.random.default_rng(0))
+    with pytest.raises(GenNASError, match=r"'generic' is for images.*'generic-sequence'"):
+        GenNASEvaluator("generic").evaluate(arch)
+    with pytest.raises(GenNASError, match=r"'generic-sequence' is for sequences.*'generic'"):
+        GenNASEvaluator("generic-sequence").evaluate(ARCHS[0])
 
 
 @pytest.mark.parametrize("arch", ["334131", None, 42])

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -282,6 +283,52 @@ class TestFront:
             plot_pareto(optuna.create_study(), ["loss"])
 
 
+REACHING = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
+PLAINER = REACHING.replace("nor_conv_3x3~0", "none~0")
+"""Two encodings of one network; in one of them a convolution reaches no output."""
+
+DEARER, CHEAPER = 43_171_840, 7_782_400
+"""Their multiply-accumulates as encoded: a 3x3 convolution per cell, five cells a stage (16 to 64
+channels), makes the difference of 3 * 5 * 9 * 16**2 * 32**2."""
+
+
+@pytest.mark.parametrize("codes", [(REACHING, PLAINER), (PLAINER, REACHING)])
+class TestEncodingsOfOneNetwork:
+    """Trained once, and each of its own cost."""
+
+    def run(self, codes: tuple[str, str], **options: Any) -> list[optuna.trial.FrozenTrial]:
+        objective = GenNASObjective(SPACE, preset=TINY, **options)
+        study = optuna.create_study(directions=objective.directions)
+        for code in codes:
+            study.enqueue_trial(SPACE.params(SPACE.parse(code)))
+        study.optimize(objective, n_trials=len(codes))
+        return study.trials
+
+    def test_costs_are_of_each_encoding(self, codes: tuple[str, str]) -> None:
+        first, second = self.run(codes, extra_objectives=("flops",))
+        assert second.user_attrs["gennas:duplicate_of"] == 0
+        assert first.values[0] == second.values[0]
+        flops = {REACHING: DEARER, PLAINER: CHEAPER}
+        assert [t.values[1] for t in (first, second)] == [flops[code] for code in codes]
+
+    def test_limits_are_on_each_encoding(self, codes: tuple[str, str]) -> None:
+        trials = self.run(codes, constraints={"flops": 20e6})
+        within = {code: trial.value < math.inf for code, trial in zip(codes, trials, strict=True)}
+        assert within == {REACHING: False, PLAINER: True}
+
+
+def test_a_study_of_one_direction_is_refused_before_training() -> None:
+    objective = GenNASObjective(SPACE, preset=TINY, extra_objectives=("flops",))
+    with pytest.raises(GenNASError, match=r"directions minimize; .* loss, flops: make"):
+        optuna.create_study().optimize(objective, n_trials=1)
+    assert objective.evaluator.cached(SPACE.parse(PLAINER)) is None
+
+
+def test_an_objective_that_stands_twice_is_refused() -> None:
+    with pytest.raises(GenNASError, match="twice"):
+        GenNASObjective(SPACE, extra_objectives=("flops", "flops"))
+
+
 class TestCommand:
     def gennas(self, monkeypatch, capsys, *args: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["gennas", *args])
@@ -309,6 +356,10 @@ class TestCommand:
         for row in report["front"]:
             skeleton = SPACE.skeleton(SPACE.parse(row["arch"]))
             assert sum(p.numel() for p in skeleton.parameters()) <= 8e5
+        losses = [row["loss"] for row in report["best"]]
+        assert losses == sorted(losses)
+        assert losses[0] == report["front"][0]["values"]["loss"]
+        assert report["cpu_seconds"] >= sum(row["cpu_seconds"] for row in report["best"])
         assert figure.read_text().startswith("<?xml")
         status, out, _ = self.gennas(monkeypatch, capsys, *args)
         assert "on the Pareto front" in out

@@ -76,6 +76,21 @@ def test_duplicates(duplicates: str) -> None:
     assert second.user_attrs.get("gennas:duplicate_of") == expected
 
 
+class Prune(optuna.pruners.BasePruner):
+    """Whatever it is asked about."""
+
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        return True
+
+
+def test_what_is_finished_is_not_pruned() -> None:
+    study = optuna.create_study(pruner=Prune())
+    study.optimize(tiny(report_steps=[2]), n_trials=1)
+    assert study.trials[0].state == TrialState.COMPLETE
+    study.optimize(tiny(report_steps=[1], seed=1), n_trials=1)
+    assert study.trials[1].state == TrialState.PRUNED
+
+
 def test_networks_of_other_spaces_and_forms_are_no_duplicates() -> None:
     """Their keys may be equal: of these two they are."""
     study = optuna.create_study()

@@ -54,6 +54,7 @@ def test_whatever_changes_the_loss_changes_the_identity() -> None:
     """Scores kept in a file are found again by it."""
     changes: list[dict[str, Any]] = [
         {"steps": 3},
+        {"steps_of": (("nasbench201", 5),)},
         {"scale": None},
         {"scales": (("nasbench201", Scale(depth=2)),)},
         {"init": "pytorch"},
@@ -91,6 +92,22 @@ def test_proxies_that_look_at_images_tell_them_apart(proxy: str) -> None:
 def test_proxies_that_only_count_depend_on_nothing_else() -> None:
     changed = ProxyEvaluator("params", inputs="noise", threads=2)
     assert changed.identity(NB201) == ProxyEvaluator("params").identity(NB201)
+
+
+def test_steps_may_depend_on_the_space() -> None:
+    preset = replace(TINY, steps_of=(("nasbench201", 5),))
+    evaluator = GenNASEvaluator("generic", preset=preset, inputs="noise")
+    trace = evaluator.evaluate(LIVE).trace
+    assert trace is not None
+    assert trace.steps == (3, 4, 5)
+    assert evaluator.steps_for(get_space("nasbench101")) == TINY.steps
+    given = GenNASEvaluator("generic", preset=preset, inputs="noise", steps=1)
+    assert given.steps_for(NB201) == 1
+    GenNASEvaluator(preset=preset, report_steps=[5])
+    with pytest.raises(GenNASError, match="report_steps"):
+        GenNASEvaluator(preset=preset, report_steps=[6])
+    with pytest.raises(GenNASError, match="steps"):
+        replace(preset, steps_of=(("nasbench201", 0),))
 
 
 DEAD = NB201.parse("|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|none~1|none~2|")

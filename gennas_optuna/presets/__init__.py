@@ -62,6 +62,8 @@ def get_task(
     if name in files:
         return ProxyTask.from_dict(read_data(files[name]), where=f"task {name}")
     try:
+        if not name:
+            raise MissingFileError
         return ProxyTask.load(name)
     except MissingFileError:
         names = ", ".join(("default", *sorted(files)))
