@@ -1,7 +1,7 @@
 """scikit-learn's ``GridSearchCV`` over a skorch net, scored instead of trained.
 
 Needs ``pip install skorch``. Without epochs the net is built and not trained; the scorer says how
-good its architecture is; only the best one is trained. Twelve steps instead of a hundred keep this
+good its architecture is; only the best one is trained. Twelve steps instead of 40 keep this
 example short; leave ``steps`` out for real use.
 """
 

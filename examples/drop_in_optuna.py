@@ -1,7 +1,7 @@
 """A study that used to train each model: with ``with_score`` around the function that builds it.
 
-Everything else of the study stays: sampler, storage, pruner, callbacks. Twelve steps instead of a
-hundred keep this example short; leave ``steps`` out for real use.
+Everything else of the study stays: sampler, storage, pruner, callbacks. Twelve steps instead of
+40 keep this example short; leave ``steps`` out for real use.
 """
 
 import optuna

@@ -1,6 +1,6 @@
 """A Ray Tune tuner whose trials are scored instead of trained. Needs ``pip install "ray[tune]"``.
 
-Twelve steps instead of a hundred keep this example short; leave ``steps`` out for real use.
+Twelve steps instead of 40 keep this example short; leave ``steps`` out for real use.
 """
 
 import os

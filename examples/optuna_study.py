@@ -1,6 +1,6 @@
 """A plain Optuna study that minimises the GenNAS loss over NAS-Bench-201.
 
-Six steps instead of a hundred keep this example short; leave ``steps`` out for real use.
+Six steps instead of 40 keep this example short; leave ``steps`` out for real use.
 """
 
 import optuna

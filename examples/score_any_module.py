@@ -1,7 +1,7 @@
 """Score modules of your own: a convolutional net, an MLP-mixer and a recurrent net.
 
 Nothing is registered or named: the feature maps to read are found by one traced pass, and printed.
-Twelve steps instead of a hundred keep this example short; leave ``steps`` out for real use.
+Twelve steps instead of 40 keep this example short; leave ``steps`` out for real use.
 """
 
 import torch
