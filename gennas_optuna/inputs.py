@@ -69,6 +69,7 @@ def load_images(
             none of these.
     """
     _check.whole(count, "count", low=1)
+    _check.instance(generator, "generator", torch.Generator)
     if isinstance(source, torch.Tensor):
         return _from_tensor(source, count, size, channels)
     place = existing(source)

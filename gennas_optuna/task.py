@@ -122,6 +122,7 @@ class ProxyTask:
         Raises:
             InvalidValueError: the number or layout of the taps does not fit.
         """
+        _check.instance(generator, "generator", torch.Generator)
         layout = "NCHW" if self.sequence is None else "LND"
         if len(taps) != len(self.stages) or any(tap.layout != layout for tap in taps):
             raise InvalidValueError(

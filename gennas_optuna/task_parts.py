@@ -34,6 +34,7 @@ class Noise:
 
     def sample(self, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
         """One draw of the noise, float32."""
+        _check.instance(generator, "generator", torch.Generator)
         if self.kind == "gaussian":
             return self.level * torch.randn(shape, generator=generator)
         return self.level * (2 * torch.rand(shape, generator=generator) - 1)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 import yaml
 
+from gennas_optuna._cli_options import JSON_OPTION
+from gennas_optuna._cli_report import print_json
 from gennas_optuna._files import write_text
 from gennas_optuna.errors import DataFileError, InvalidValueError
 from nni_strategy import trial
@@ -32,8 +35,15 @@ _COUNT = click.IntRange(min=1)
 @click.option("--concurrency", type=_COUNT, default=2, show_default=True, help="Trials at a time.")
 @click.option("--sampler", default="tpe", show_default=True, help=f"{', '.join(SAMPLERS)}.")
 @trial_options
+@JSON_OPTION
 def init(
-    space: str, folder: Path, trials: int, concurrency: int, sampler: str, **options: Any
+    space: str,
+    folder: Path,
+    trials: int,
+    concurrency: int,
+    sampler: str,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Write an NNI experiment that searches SPACE to DIR, ready to run.
 
@@ -81,28 +91,41 @@ def init(
             raise InvalidValueError(f"{folder / name} exists: give another folder, or remove it")
     for name, text in contents.items():
         write_text(folder / name, text)
-    click.echo(f"nnictl create --config {shlex.quote(str(folder / 'config.yml'))}")
+    start = f"nnictl create --config {shlex.quote(str(folder / 'config.yml'))}"
+    if as_json:
+        print_json({"files": [str(folder / name) for name in contents], "start": start})
+    else:
+        click.echo(start)
 
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
-def check(config: Path) -> None:
+@JSON_OPTION
+def check(config: Path, as_json: bool) -> None:
     """Look for mistakes in CONFIG, an experiment's YAML file, before it is run.
 
     Looked at are the search space, the tuner's arguments, the trial's options, and whether they
     go together. NNI tells less, and later.
     """
-    click.echo(f"{config}: {check_experiment(config)}")
+    found = check_experiment(config)
+    if as_json:
+        print_json({"config": str(config), **asdict(found)})
+    else:
+        click.echo(f"{config}: {found}")
 
 
 @click.command()
 @click.argument("name", type=click.Choice(_FILES))
-def path(name: str) -> None:
+@JSON_OPTION
+def path(name: str, as_json: bool) -> None:
     """Print where a file of this package is.
 
     meta.yml registers the tuner by name; loopback.js keeps NNI's manager to this machine.
     """
-    click.echo(_HERE / name)
+    if as_json:
+        print_json({"path": str(_HERE / name)})
+    else:
+        click.echo(_HERE / name)
 
 
 COMMANDS: dict[str, click.Command] = {"check": check, "init": init, "path": path}

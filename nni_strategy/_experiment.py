@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,27 @@ _OURS = ("nni_strategy.tuner.OptunaTuner", "OptunaTuner")
 _MODULE = "nni_strategy.trial"
 
 
-def check_experiment(config: Path) -> str:
-    """Look for mistakes in an experiment's YAML.
+@dataclass(frozen=True)
+class Checked:
+    """An experiment without mistakes; as text it is one line.
 
-    Returns:
-        What was found to be right, in one line.
+    Attributes:
+        tuner: its name.
+        parameters: how many the search space has.
+        optimize_mode: ``"minimize"`` or ``"maximize"``; ``None``: the trial is not ours.
+    """
+
+    tuner: str
+    parameters: int
+    optimize_mode: str | None
+
+    def __str__(self) -> str:
+        mode = self.optimize_mode or "another trial"
+        return f"tuner {self.tuner}, a search space of {self.parameters} parameters, {mode}"
+
+
+def check_experiment(config: Path) -> Checked:
+    """Look for mistakes in an experiment's YAML.
 
     Raises:
         GenNASError: naming the first mistake.
@@ -36,16 +53,17 @@ def check_experiment(config: Path) -> str:
     for field in ("trialCommand", "trialConcurrency", "tuner", "trainingService"):
         if field not in content:
             raise InvalidValueError(f"{config}: {field} is missing")
-    search_space = _search_space(config, content)
+    search_space = _mapping(_search_space(config, content), "search space", "its parameters")
     objective = _objective(content["trialCommand"])
-    tuner = content["tuner"]
-    if not isinstance(tuner, Mapping):
+    tuner = _mapping(content["tuner"], "tuner", "its name or className")
+    name = tuner.get("className") or tuner.get("name")
+    if not isinstance(name, str):
         raise InvalidValueError(f"tuner: {shorten(tuner)}: give its name or className")
-    name, arguments = tuner.get("className") or tuner.get("name"), tuner.get("classArgs") or {}
+    arguments = _mapping(tuner.get("classArgs") or {}, "tuner: classArgs", "arguments by name")
     if name in _OURS:
         TunerStudy(TunerArguments.of(arguments)).use(search_space)
     if objective is None:
-        return f"tuner {name}, a search space of {len(search_space)} parameters, another trial"
+        return Checked(name, len(search_space), None)
     _fit(search_space, objective)
     mode = arguments.get("optimize_mode", "minimize" if name in _OURS else "maximize")
     if mode != optimize_mode(objective):
@@ -53,7 +71,13 @@ def check_experiment(config: Path) -> str:
             f"tuner: optimize_mode is {shorten(mode)}, but the trial's result is to "
             f"{optimize_mode(objective)}"
         )
-    return f"tuner {name}, a search space of {len(search_space)} parameters, {mode}"
+    return Checked(name, len(search_space), mode)
+
+
+def _mapping(value: Any, where: str, wanted: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidValueError(f"{where}: {shorten(value)}: give {wanted}")
+    return value
 
 
 def _search_space(config: Path, content: Mapping[str, Any]) -> Any:

@@ -22,6 +22,7 @@ from gennas_optuna._module_score import ModuleScore
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.regression import OnEval
 from gennas_optuna.seeding import derive_seed
+from gennas_optuna.settings import DEFAULT_PRESET, Preset
 from gennas_optuna.task import ProxyTask
 from nni_strategy._nas_identity import ModelResult, sample_key
 from nni_strategy._nas_taps import StageEnds, hub_taps
@@ -40,7 +41,7 @@ class GenNASEvaluator(Evaluator):  # type: ignore[misc] # NNI has no types
     are drawn anew from ``seed`` (see :func:`gennas_optuna.score`). So a loss depends on the
     architecture and ``seed`` alone, not on the order or the process.
 
-    Example:
+    Examples:
         >>> from nni.nas.experiment import NasExperiment  # doctest: +SKIP
         >>> from nni.nas.hub.pytorch import NasBench201  # doctest: +SKIP
         >>> experiment = NasExperiment(  # doctest: +SKIP
@@ -48,9 +49,12 @@ class GenNASEvaluator(Evaluator):  # type: ignore[misc] # NNI has no types
         ... )
 
     Args:
-        task: ``"default"`` (``generic``), the name of a preset task, a file, or a
-            :class:`ProxyTask`.
-        steps: optimiser steps, 100 by default.
+        task: ``"default"`` (``generic``), the name of a packaged task or of a space (for its
+            default), a file, or a :class:`ProxyTask`.
+        preset: ``"fast"``, ``"balanced"``, ``"paper"`` or a
+            :class:`~gennas_optuna.settings.Preset`: how long it is trained and how the loss is
+            read. Sizes and initial weights are the model's own.
+        steps: optimiser steps, if not the preset's.
         report_steps: steps after which minus the loss is reported as an intermediate result; by
             default five from 60 % on.
         inputs: ``"photos"``, ``"noise"``, or a folder or ``.npz`` file of images.
@@ -75,6 +79,7 @@ class GenNASEvaluator(Evaluator):  # type: ignore[misc] # NNI has no types
         self,
         task: str | Path | ProxyTask = "default",
         *,
+        preset: str | Preset = DEFAULT_PRESET,
         steps: int | None = None,
         report_steps: Sequence[int] | None = None,
         inputs: str | Path = "photos",
@@ -87,6 +92,7 @@ class GenNASEvaluator(Evaluator):  # type: ignore[misc] # NNI has no types
         # Settings, checks and the batch are those of the evaluator for the package's own spaces.
         self._core = gennas_optuna.GenNASEvaluator(
             task,
+            preset=preset,
             steps=steps,
             report_steps=report_steps,
             inputs=inputs,
@@ -94,7 +100,7 @@ class GenNASEvaluator(Evaluator):  # type: ignore[misc] # NNI has no types
             device=device,
             threads=threads,
         )
-        self._stages = len(get_task(task).stages)
+        self._stages = len((self._core._task or get_task("default")).stages)
         size = _check.whole(input_size, "input_size", low=8, high=4096)
         self.input_shape = (3, size, size)
         self.taps = None if taps is None else _paths(taps, self._stages)
@@ -159,7 +165,9 @@ class GenNASEvaluator(Evaluator):  # type: ignore[misc] # NNI has no types
 
     def extra_repr(self) -> str:
         """For NNI's logs."""
-        return f"steps={self._core.steps}, seed={self._core.seed}, taps={self.taps}"
+        core = self._core
+        steps = core.steps_for(None)
+        return f"preset={core.preset.name}, steps={steps}, seed={core.seed}, taps={self.taps}"
 
 
 def _paths(taps: Sequence[str], count: int) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from contracts.reader_contract import (
     FileReaderContract,
@@ -19,6 +20,7 @@ from contracts.reader_contract import (
     TextSpace,
 )
 from gennas_optuna.benchmarks import load_truth
+from gennas_optuna.cli import cli
 from gennas_optuna.errors import DataFileError, GenNASError, MissingFileError
 from gennas_optuna.spaces import get_space
 
@@ -348,3 +350,21 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingFileError, match=r'pip install "gennas-optuna\[bench\]"'):
         load_truth("hpo-bench:cifar10")
+
+
+def test_commands_tell_what_is_left_out(tmp_path: Path) -> None:
+    document = [["421211", 90.0], ["334131", NAN], ["300000", 80.0], ["111111", None]]
+    (tmp_path / "pairs.json").write_text(json.dumps(document))
+    path = str(tmp_path / "pairs.json")
+    rank = ["rank", "nasbench201", "--truth", path, "--samples", "2", "--proxy", "params"]
+    search = ["search", "nasbench201", "--trials", "1", "--steps", "1", "--truth", path]
+    skipped = {"no finite accuracy (%)": 2}
+    for args, found in ((rank, skipped), (search, {path: skipped})):
+        result = CliRunner().invoke(cli, [*args, "--json"])
+        assert result.exit_code == 0, result.output
+        note = f"{path}: 2 of 4 records left out: 2 (no finite accuracy (%))"
+        assert result.stderr.splitlines() == [note]
+        assert json.loads(result.stdout)["skipped"] == found
+    (tmp_path / "pairs.json").write_text(json.dumps(document[::2]))
+    result = CliRunner().invoke(cli, [*rank, "--json"])
+    assert (result.stderr, json.loads(result.stdout)["skipped"]) == ("", {})

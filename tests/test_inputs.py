@@ -17,6 +17,7 @@ from gennas_optuna import GenNASEvaluator, get_space
 from gennas_optuna._input_identity import input_identity
 from gennas_optuna.errors import DataFileError, GenNASError, InvalidValueError, MissingFileError
 from gennas_optuna.inputs import MEAN, PHOTOGRAPHS, STD, load_images
+from gennas_optuna.task_parts import Noise
 
 
 def load(source: Any, count: int = 4, seed: int = 0, **options: Any) -> torch.Tensor:
@@ -124,6 +125,13 @@ def test_a_file_that_was_replaced_is_another_source(tmp_path: Path) -> None:
     before = GenNASEvaluator(inputs=npz).identity(space)
     np.savez(npz, plain_images(12)[::-1])
     assert GenNASEvaluator(inputs=npz).identity(space) != before
+
+
+def test_a_generator_is_needed(global_random_state_untouched: None) -> None:
+    with pytest.raises(InvalidValueError, match="generator=None: give a Generator"):
+        load_images("photos", count=2, generator=None)  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="generator=None: give a Generator"):
+        Noise(level=1.0).sample((2,), None)  # type: ignore[arg-type]
 
 
 def test_the_photographs_come_with_scikit_image() -> None:

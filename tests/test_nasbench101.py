@@ -73,7 +73,6 @@ class TestNASBench101(SpaceContract):
 class TestNASBench101FirstRelease(SpaceContract):
     space = FIRST_RELEASE
     small = Scale(width=8, depth=1)
-    decode_examples = 100
 
 
 # Facts of the benchmark and of the reference --------------------------------------------------

@@ -111,12 +111,6 @@ def test_samples_have_seven_vertices_and_are_cells() -> None:
         assert GENNAS.parse(str(arch)) == arch
 
 
-@pytest.mark.parametrize("given", [None, 3, [[[0, 1], [0, 0]], ["input", "output"]]])
-def test_only_texts_are_parsed(given: object) -> None:
-    with pytest.raises(GenNASError, match="JSON text"):
-        GENNAS.parse(given)  # type: ignore[arg-type]
-
-
 def test_errors_name_the_fault_on_one_short_line() -> None:
     nested: list[Any] = []
     for _ in range(100_000):

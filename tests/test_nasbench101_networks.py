@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,9 @@ from nasbench101_cells import (
 from torch import nn
 
 import parity
+from gennas_optuna import GenNASEvaluator
 from gennas_optuna.errors import GenNASError
+from gennas_optuna.settings import get_preset
 from gennas_optuna.spaces import Architecture, Scale
 from gennas_optuna.spaces import _nasbench101_cell as graph
 from gennas_optuna.spaces._dataflow import canonical
@@ -179,7 +182,7 @@ def test_initial_weights() -> None:
     assert float(weights(FIRST_RELEASE).abs().max()) <= bound
 
 
-@pytest.mark.parametrize("shape", [(3, 1, 1), (3, 30, 32), (32, 32)])
+@pytest.mark.parametrize("shape", [(3, 1, 1), (3, 30, 32)])
 def test_images_that_cannot_be_halved_twice_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(GenNASError, match="multiples of 4"):
         built(GENNAS, arch_of(*INCEPTION), input_shape=shape)
@@ -188,3 +191,15 @@ def test_images_that_cannot_be_halved_twice_are_refused(shape: tuple[int, ...]) 
 def test_a_width_that_five_vertices_cannot_share_is_refused() -> None:
     with pytest.raises(GenNASError, match="width from 5 up"):
         built(GENNAS, arch_of(*INCEPTION), scale=Scale(width=4))
+
+
+@pytest.mark.parametrize("preset", ["paper", "balanced", "fast"])
+def test_first_release_differs_where_the_preset_leaves_initial_weights_alone(preset: str) -> None:
+    full, small = get_preset(preset), Scale(width=8, depth=1)
+    window = None if full.window is None else 1
+    short = replace(full, steps=1, window=window, scale=small, scales=())
+    losses = {
+        GenNASEvaluator(preset=short).evaluate(space.parse(str(arch_of(*INCEPTION)))).loss
+        for space in (GENNAS, FIRST_RELEASE)
+    }
+    assert len(losses) == (2 if preset == "paper" else 1)

@@ -20,7 +20,6 @@ from gennas_optuna.spaces.nds import CELL_SPACES
 class TestDARTS(SpaceContract):
     space = get_space("darts")
     small = SMALL
-    decode_examples = 300
     build_examples = 4
     malformed = (
         *SpaceContract.malformed,
@@ -45,14 +44,12 @@ class TestDARTS(SpaceContract):
 class TestNASNetImageNet(SpaceContract):
     space = get_space("nasnet-in")
     small = SMALL
-    decode_examples = 200
     build_examples = 4
 
 
 class TestENASFirstRelease(SpaceContract):
     space = get_space("enas-in", form="first-release")
     small = SMALL
-    decode_examples = 200
     build_examples = 2
 
 
@@ -61,7 +58,6 @@ class TestFixedWidthAndDepth(SpaceContract):
 
     space = get_space("darts-fix-w-d-in", form="benchmark")
     small = SMALL
-    decode_examples = 200
     build_examples = 2
 
     def test_width_and_depth_are_no_parameters(self) -> None:

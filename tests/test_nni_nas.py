@@ -20,7 +20,7 @@ from torch import nn
 pytest.importorskip("nni")
 pytest.importorskip("pytorch_lightning")
 
-from gennas_optuna import GenNASError, get_task
+from gennas_optuna import GenNASError, get_task, score
 from gennas_optuna.errors import InvalidValueError, MissingFileError
 from nni_strategy._nas_identity import ModelResult, sample_key
 from nni_strategy._nas_taps import StageEnds, hub_taps
@@ -169,6 +169,27 @@ def test_a_model_is_built_from_a_seed() -> None:
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize(("preset", "steps"), [("paper", 100), ("balanced", 40), ("fast", 25)])
+def test_presets_are_those_of_the_package(preset: str, steps: int) -> None:
+    model = frozen(nasbench201()).executable_model()
+    evaluator = GenNASEvaluator(preset=preset)
+    assert f"preset={preset}, steps={steps}" in evaluator.extra_repr()
+    shown = nni.load(nni.dump(evaluator)).extra_repr()
+    assert shown == evaluator.extra_repr()
+    if preset == "balanced":
+        assert GenNASEvaluator().extra_repr() == shown
+    settings: dict[str, Any] = {"preset": preset, "steps": 10}
+    alone = score(model, taps=hub_taps(model, 3), verbose=False, **settings)
+    # The size that counts is that up to the last tap here, and of the whole module there.
+    close = pytest.approx(alone.loss, rel=1e-4)
+    assert GenNASEvaluator(**settings).score(model).loss == close
+
+
+def test_a_task_by_the_name_of_a_space_has_its_stages() -> None:
+    with pytest.raises(InvalidValueError, match="give 3 module paths"):
+        GenNASEvaluator("nasbench101", taps=["first"])
+
+
 def test_bad_arguments_are_named() -> None:
     model = frozen(Custom()).executable_model()
     with pytest.raises(InvalidValueError, match="Custom is not a space of NNI's hub"):
@@ -181,6 +202,8 @@ def test_bad_arguments_are_named() -> None:
         GenNASEvaluator(taps=["first", "first", "second"])
     with pytest.raises(GenNASError, match="input_size=3"):
         GenNASEvaluator(input_size=3)
+    with pytest.raises(GenNASError, match="unknown preset 'fastest'"):
+        GenNASEvaluator(preset="fastest")
     with pytest.raises(GenNASError, match="steps=0"):
         GenNASEvaluator(steps=0)
     with pytest.raises(GenNASError, match="model='x'"):

@@ -181,6 +181,12 @@ def test_init_writes_what_nni_can_load(gennas: Run, tmp_path: Path) -> None:
         "space": "nasbench201",
     }
     assert gennas("nni", "check", str(folder / "config.yml"))[0] == 0
+    code, told, _ = gennas("nni", "init", "nasbench201", f"{folder} 2", *options, "--json")
+    assert code == 0
+    written = json.loads(told)
+    assert shlex.split(written["start"])[-1] == written["files"][0]
+    for file in written["files"]:
+        assert Path(file).read_text() == (folder / Path(file).name).read_text()
     code, _, told = gennas("nni", "init", "nasbench201", str(folder))
     assert code == 2
     assert "config.yml exists" in told
@@ -248,6 +254,9 @@ ALMOST = {**CONFIG["searchSpace"], "op_0_1": {"_type": "choice", "_value": ["non
     ("changes", "message"),
     [
         ({"tuner": None}, "give its name"),
+        ({"tuner": {"classArgs": {}}}, "give its name"),
+        ({"tuner": {"name": "TPE", "classArgs": [1]}}, "classArgs: [1]: give arguments by name"),
+        ({"searchSpace": None}, "search space: None: give its parameters"),
         ({"tuner": {"name": "TPE"}}, "'maximize', but the trial's result is to minimize"),
         ({"tuner": {**OURS, "classArgs": {"sampler": "x"}}}, "sampler='x': choose one of"),
         ({"tuner": {"name": "OptunaTuner", "classArgs": {"seeds": 1}}}, "unknown key 'seeds'"),
@@ -282,6 +291,11 @@ def test_check_knows_less_of_other_trials(gennas: Run, tmp_path: Path) -> None:
     code, told, _ = gennas("nni", "check", str(path))
     assert code == 0
     assert "another trial" in told
+    found = {"config": str(path), "tuner": "TPE", "parameters": 6, "optimize_mode": None}
+    assert json.loads(gennas("nni", "check", str(path), "--json")[1]) == found
+    path.write_text(yaml.safe_dump(CONFIG))
+    found["optimize_mode"] = "minimize"
+    assert json.loads(gennas("nni", "check", str(path), "--json")[1]) == found
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples" / "nni").glob("*.yml")))
@@ -293,7 +307,9 @@ def test_examples_are_right(example: Path, gennas: Run) -> None:
 
 def test_files_of_the_package(gennas: Run) -> None:
     for name in ("meta.yml", "loopback.js"):
-        assert Path(gennas("nni", "path", name)[1].strip()).is_file()
+        path = gennas("nni", "path", name)[1].strip()
+        assert Path(path).is_file()
+        assert json.loads(gennas("nni", "path", name, "--json")[1]) == {"path": path}
 
 
 # Imports -----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from gennas_optuna._check import shorten
 from gennas_optuna.benchmarks import _hpo_bench, _macro, _nasbench_nlp, _nds, _pairs
 from gennas_optuna.benchmarks._decode import decode
 from gennas_optuna.benchmarks._table import Row, Table
-from gennas_optuna.benchmarks._truth import GroundTruth, Trained
+from gennas_optuna.benchmarks._truth import GroundTruth, Trained, reasons
 from gennas_optuna.errors import DataFileError, GenNASError, InvalidValueError
 from gennas_optuna.spaces import SearchSpace, get_space
 
@@ -73,7 +73,7 @@ def load_truth(
     except DataFileError as error:
         raise DataFileError(f"{shorten(name, 200)}: {error}") from error
     if skipped:
-        _logger.info("%s: left out %s", name, _counts(skipped))
+        _logger.info("%s: left out %s", name, reasons(skipped))
     return GroundTruth(
         name=name,
         space=space,
@@ -115,7 +115,7 @@ def _records(table: Table, space: SearchSpace) -> tuple[tuple[Trained, ...], dic
         else:
             records.append(_trained(row, table, space))
     if not records:
-        raise DataFileError(f"no record has a result; left out {_counts(skipped)}")
+        raise DataFileError(f"no record has a result; left out {reasons(skipped)}")
     return tuple(records), dict(skipped)
 
 
@@ -133,8 +133,3 @@ def _trained(row: Row, table: Table, space: SearchSpace) -> Trained:
             f"{row.label} is no architecture of search space {space.name!r}: {error}"
         ) from error
     return Trained(arch, row.truth, row.train_seconds, row.details)
-
-
-def _counts(skipped: dict[str, int]) -> str:
-    shown = [f"{count} ({reason})" for reason, count in list(skipped.items())[:5]]
-    return ", ".join(shown) + (", ..." if len(skipped) > len(shown) else "")

@@ -67,6 +67,11 @@ class GroundTruth(Sequence[Trained]):
     def __getitem__(self, index: int | slice) -> Trained | tuple[Trained, ...]:
         return self.records[index]
 
+    @property
+    def left_out(self) -> str:
+        """``skipped`` in words, such as ``40 (status 'FAIL')``; empty if nothing was."""
+        return reasons(self.skipped)
+
     def goodness(self, record: Trained) -> float:
         """The truth turned so that higher is better."""
         return record.truth if self.higher_is_better else -record.truth
@@ -129,3 +134,9 @@ class GroundTruth(Sequence[Trained]):
     @cached_property
     def _by_key(self) -> dict[str, Trained]:
         return {record.arch.key: record for record in reversed(self.records)}
+
+
+def reasons(skipped: Mapping[str, int]) -> str:
+    """Counts by reason in words, the first five of them."""
+    shown = [f"{count} ({reason})" for reason, count in list(skipped.items())[:5]]
+    return ", ".join(shown) + (", ..." if len(skipped) > len(shown) else "")

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from gennas_optuna.errors import InvalidValueError
-from gennas_optuna.spaces._base import Scale
 from gennas_optuna.spaces._pointwise import convolution
+from gennas_optuna.spaces._scale import Scale
 from gennas_optuna.taps import StagedModel, TapInfo
 
 Block = Literal["vanilla", "basic", "bottleneck"]
@@ -87,8 +87,6 @@ class AnyNet(StagedModel):
 
     def __init__(self, plan: Plan, *, input_shape: tuple[int, ...]) -> None:
         super().__init__()
-        if len(input_shape) != 3 or min(input_shape) < 1:
-            raise InvalidValueError(f"input shape {input_shape}: give (channels, height, width)")
         for number, stage in enumerate(plan.stages, start=1):
             if plan.block == "bottleneck" and not (
                 0 < stage.groups <= stage.inner and stage.inner % stage.groups == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -18,72 +18,11 @@ from optuna.distributions import (
 
 from gennas_optuna import _check
 from gennas_optuna.errors import InvalidValueError, UnknownNameError
+from gennas_optuna.spaces._architecture import Architecture
+from gennas_optuna.spaces._entry import check_arguments
 from gennas_optuna.spaces._init import WithoutInit, initialize
+from gennas_optuna.spaces._scale import Scale
 from gennas_optuna.taps import Layout, StagedModel
-
-MIN_CHANNELS = 8
-"""A factor makes nothing narrower than this."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How large an architecture is built; by default as in the paper.
-
-    Where architectures have widths and depths of their own, factors keep them apart.
-
-    Attributes:
-        width: channels of the stem; ``None``: as the factor says.
-        depth: cells (or blocks) per stage; likewise.
-        width_factor: share of what the architecture has itself, at most 1.
-        depth_factor: likewise.
-    """
-
-    width: int | None = None
-    depth: int | None = None
-    width_factor: float = 1.0
-    depth_factor: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("width", "depth"):
-            value, factor = getattr(self, name), f"{name}_factor"
-            _check.number_field(self, factor, f"scale {factor}", low=0.01, high=1)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise InvalidValueError(f"scale {name}={value!r}: give a whole number from 1 up")
-            if value is not None and getattr(self, factor) != 1:
-                raise InvalidValueError(f"scale: give {name} or {factor}, not both")
-
-    def channels(self, own: int) -> int:
-        """Width of the stem of an architecture that has ``own`` channels: even if resized."""
-        if self.width is not None or self.width_factor == 1:
-            return self.width or own
-        return max(min(own, MIN_CHANNELS), 2 * round(own * self.width_factor / 2))
-
-    def blocks(self, own: int, *, least: int = 1) -> int:
-        """Cells or blocks, of which the architecture has ``own`` and needs ``least``."""
-        if self.depth is not None or self.depth_factor == 1:
-            return self.depth or own
-        return max(min(own, least), round(own * self.depth_factor))
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """One member of a search space: immutable, hashable, picklable.
-
-    Attributes:
-        space: the space it belongs to.
-        code: the space's own encoding of it, as nested tuples.
-    """
-
-    space: SearchSpace
-    code: Hashable
-
-    @property
-    def key(self) -> str:
-        """Canonical name: two encodings of one network share it."""
-        return self.space.key(self)
-
-    def __str__(self) -> str:
-        return self.space.format(self)
 
 
 class Suggests(Protocol):
@@ -100,6 +39,10 @@ class Suggests(Protocol):
 class SearchSpace(ABC):
     """A set of architectures. Subclasses are frozen dataclasses whose fields are their options.
 
+    The arguments of the methods below, as subclasses define them too, are checked before they are
+    called, each by its name: ``arch`` is of this space, ``text`` is a text, and so on. Anything
+    else ends in an :class:`InvalidValueError`.
+
     Attributes:
         name: the registered name.
         form: which network an architecture stands for; ``"gennas"`` is what the paper ran.
@@ -114,8 +57,12 @@ class SearchSpace(ABC):
     input_shape: ClassVar[tuple[int, ...]] = (3, 32, 32)
     layout: ClassVar[Layout] = "NCHW"
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        check_arguments(cls, vars(SearchSpace))
+
     def __post_init__(self) -> None:
-        if self.form not in self.forms:
+        if not isinstance(self.form, str) or self.form not in self.forms:
             raise UnknownNameError(f"form of {self.name}", self.form, self.forms)
 
     # Parameters -----------------------------------------------------------------------------
@@ -144,6 +91,10 @@ class SearchSpace(ABC):
             trial: the trial.
             prefix: put in front of every parameter name, so that two spaces fit in one study.
         """
+        if not hasattr(trial, "suggest_categorical"):
+            raise InvalidValueError(
+                f"trial={_check.shorten(trial)}: give an Optuna trial, or what has its suggest_*"
+            )
         return self.decode(
             {
                 name: _suggest(trial, prefix + name, distribution)
@@ -214,8 +165,6 @@ class SearchSpace(ABC):
         input_shape: tuple[int, ...] | None = None,
     ) -> StagedModel:
         """The network on PyTorch's meta device: shapes only, no memory. See :meth:`build`."""
-        if arch.space != self:
-            raise InvalidValueError(f"{arch} belongs to {arch.space}, not to {self}")
         with torch.device("meta"), WithoutInit():
             return self._network(
                 arch, scale or Scale(), canonical, input_shape or self.input_shape
@@ -238,22 +187,31 @@ class SearchSpace(ABC):
         values = {}
         for name, distribution in self.distributions().items():
             if name not in params:
-                raise InvalidValueError(f"{self.name}: parameter {name!r} is missing")
+                raise InvalidValueError(
+                    f"{self.name}: parameter {name!r} is missing: give a value for each name in "
+                    "distributions()"
+                )
             value = params[name]
             if not _contains(distribution, value):
                 raise InvalidValueError(
-                    f"{self.name}: parameter {name}={value!r} is not in {distribution}"
+                    f"{self.name}: parameter {name}={_check.shorten(value)} is not in "
+                    f"{distribution}"
                 )
             values[name] = value
         return values
 
 
+check_arguments(SearchSpace, vars(SearchSpace))
+
+
 def _contains(distribution: BaseDistribution, value: Any) -> bool:
     if isinstance(distribution, CategoricalDistribution):
         return any(type(value) is type(c) and value == c for c in distribution.choices)
+    if isinstance(distribution, IntDistribution) and type(value) is not int:
+        return False  # 16.0 would be another text, and so no architecture
     try:
         return bool(distribution._contains(distribution.to_internal_repr(value)))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

@@ -74,7 +74,7 @@ class CellNet(StagedModel):
                 f"{width=}, {depth=}: give an even width and a depth of at least 2 cells"
             )
         shrink = 8 if stem == "imagenet-strided" else 1
-        if len(input_shape) != 3 or any(s < 1 or s % (4 * shrink) for s in input_shape[1:]):
+        if any(s < 1 or s % (4 * shrink) for s in input_shape[1:]):
             raise InvalidValueError(
                 f"input shape {input_shape}: give (channels, height, width) with sides that are "
                 f"multiples of {4 * shrink}"

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from gennas_optuna.errors import UnknownNameError
+from gennas_optuna.spaces._entry import check_kind
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -41,6 +42,7 @@ def initialize(model: Model, *, generator: torch.Generator, scheme: str = "pytor
             biases alike; ``"fan-out"``: convolution weights normal with standard deviation
             sqrt(2 / (kernel area * output channels)), the rest as ``"pytorch"``.
     """
+    check_kind("generator", generator)
     if scheme not in SCHEMES:
         raise UnknownNameError("initialisation scheme", scheme, SCHEMES)
     # As to_empty() does, without its slow way to ask what a tensor on meta is like.

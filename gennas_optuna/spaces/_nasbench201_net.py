@@ -38,7 +38,7 @@ class NASBench201Net(StagedModel):
         input_shape: tuple[int, ...],
     ) -> None:
         super().__init__()
-        if len(input_shape) != 3 or any(side % 4 or side < 4 for side in input_shape[1:]):
+        if any(side % 4 or side < 4 for side in input_shape[1:]):
             raise InvalidValueError(
                 f"input shape {input_shape}: NAS-Bench-201 halves its images twice; "
                 "give (channels, height, width) with sides that are multiples of 4"

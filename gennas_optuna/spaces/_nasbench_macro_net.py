@@ -65,7 +65,7 @@ class NASBenchMacroNet(StagedModel):
     ) -> None:
         super().__init__()
         multiple = 4 if gennas else 8
-        if len(input_shape) != 3 or any(s % multiple or s < multiple for s in input_shape[1:]):
+        if any(s % multiple or s < multiple for s in input_shape[1:]):
             raise InvalidValueError(
                 f"input shape {input_shape}: this NAS-Bench-Macro network halves its images "
                 f"{'twice' if gennas else 'three times'}; give (channels, height, width) with "

@@ -60,7 +60,7 @@ def parse_recipe(text: str) -> Recipe:
     """
     try:
         nodes = json.loads(text, object_pairs_hook=_object)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise _bad(text, f"no JSON ({error})") from None
     if not isinstance(nodes, dict) or not nodes:
         raise _bad(text, "give a JSON object of nodes")

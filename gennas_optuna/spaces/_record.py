@@ -28,10 +28,8 @@ class Record:
         self._space = space
         self._example = example
         try:
-            if not isinstance(text, str):
-                raise TypeError
             self._fields = json.loads(text)
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, RecursionError):
             raise self.error("it is not JSON") from None
         if not isinstance(self._fields, dict):
             raise self.error("it is not a JSON object")

@@ -9,7 +9,6 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.seeding import torch_generator
 from gennas_optuna.spaces._recipe_graph import Graph
 from gennas_optuna.spaces._recurrent_cell import Cell, run_cell
@@ -40,12 +39,6 @@ class RecurrentNet(StagedModel):
         self, graph: Graph, *, width: int, depth: int, frozen: bool, input_shape: tuple[int, ...]
     ) -> None:
         super().__init__()
-        if len(input_shape) != 2 or not all(
-            isinstance(size, int) and size > 0 for size in input_shape
-        ):
-            raise InvalidValueError(
-                f"input shape {input_shape}: give (length, dimension) of a sequence"
-            )
         length, dimension = input_shape
         self.embedding = _Embedding(dimension, width)
         widths = (width, *[round(1.5 * width)] * (depth - 1), width)

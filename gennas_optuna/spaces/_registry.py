@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from gennas_optuna import _check
 from gennas_optuna.errors import GenNASError, InvalidValueError, UnknownNameError
 from gennas_optuna.spaces._base import SearchSpace
 from gennas_optuna.spaces.nasbench101 import NASBench101
@@ -23,8 +24,9 @@ def register_space(name: str, factory: Callable[..., SearchSpace]) -> None:
     """Make ``get_space(name, **options)`` call ``factory(**options)``.
 
     Raises:
-        InvalidValueError: the name is taken.
+        InvalidValueError: the name is taken, or is no text.
     """
+    _check.instance(name, "name of a search space", str)
     if name in _FACTORIES:
         raise InvalidValueError(f"a search space named {name!r} is registered already")
     _FACTORIES[name] = factory
@@ -41,7 +43,7 @@ def get_space(name: str, **options: Any) -> SearchSpace:
         UnknownNameError: there is no such space.
         InvalidValueError: the space has no such option.
     """
-    if name not in _FACTORIES:
+    if not isinstance(name, str) or name not in _FACTORIES:
         raise UnknownNameError("search space", name, _FACTORIES)
     try:
         return _FACTORIES[name](**options)

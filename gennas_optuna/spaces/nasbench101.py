@@ -14,10 +14,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from gennas_optuna._check import shorten
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.spaces import _nasbench101_cell as graph
-from gennas_optuna.spaces._base import Architecture, Scale, SearchSpace
+from gennas_optuna.spaces._architecture import Architecture
+from gennas_optuna.spaces._base import SearchSpace
 from gennas_optuna.spaces._dataflow import DataFlow, canonical
 from gennas_optuna.spaces._nasbench101_cell import MAX_EDGES, MAX_VERTICES, OPERATIONS, Cell
 from gennas_optuna.spaces._nasbench101_net import NASBench101Net
+from gennas_optuna.spaces._scale import Scale
 
 _PAIRS = graph.pairs(MAX_VERTICES)
 _INTERIOR = MAX_VERTICES - 2
@@ -102,7 +104,7 @@ class NASBench101(SearchSpace):
         """Read the benchmark's form, JSON text of ``[matrix, labels]``."""
         try:
             given = json.loads(text)
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, RecursionError):
             raise _malformed(text, "it is not JSON text") from None
         return self._arch(given, text)
 

@@ -13,9 +13,11 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from gennas_optuna.errors import InvalidValueError
-from gennas_optuna.spaces._base import Architecture, Scale, SearchSpace
+from gennas_optuna.spaces._architecture import Architecture
+from gennas_optuna.spaces._base import SearchSpace
 from gennas_optuna.spaces._dataflow import DataFlow, Step, canonical
 from gennas_optuna.spaces._nasbench201_net import POOL, NASBench201Net
+from gennas_optuna.spaces._scale import Scale
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """The operations, in the order of their indices in the benchmark's keys."""

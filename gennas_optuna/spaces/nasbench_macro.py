@@ -12,8 +12,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from gennas_optuna._check import shorten
 from gennas_optuna.errors import InvalidValueError
-from gennas_optuna.spaces._base import Architecture, Scale, SearchSpace
+from gennas_optuna.spaces._architecture import Architecture
+from gennas_optuna.spaces._base import SearchSpace
 from gennas_optuna.spaces._nasbench_macro_net import STAGES, NASBenchMacroNet, layers
+from gennas_optuna.spaces._scale import Scale
 
 CHOICES = (0, 1, 2)
 """Identity; inverted residual with expansion 3, kernel 3; with expansion 6, kernel 5."""
@@ -65,7 +67,7 @@ class NASBenchMacro(SearchSpace):
 
     def parse(self, text: str) -> Architecture:
         """Read the benchmark's key: eight digits 0 to 2, such as ``"02012100"``."""
-        if not isinstance(text, str) or not re.fullmatch(r"[0-2]{8}", text.strip()):
+        if not re.fullmatch(r"[0-2]{8}", text.strip()):
             raise InvalidValueError(
                 f"not a NAS-Bench-Macro architecture: {shorten(text)}; "
                 "give eight digits 0 to 2 such as '02012100'"

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from optuna.distributions import BaseDistribution
 
-from gennas_optuna.spaces._base import Architecture, Scale, SearchSpace
+from gennas_optuna.spaces._architecture import Architecture
+from gennas_optuna.spaces._base import SearchSpace
 from gennas_optuna.spaces._recipe import (
     MAX_HIDDEN,
     Recipe,
@@ -24,6 +25,7 @@ from gennas_optuna.spaces._recipe_draw import draw_recipe
 from gennas_optuna.spaces._recipe_graph import Graph, canonical, pruned
 from gennas_optuna.spaces._recipe_params import decoded, distributions, encoded, mutated
 from gennas_optuna.spaces._recurrent import RecurrentNet
+from gennas_optuna.spaces._scale import Scale
 from gennas_optuna.taps import Layout
 
 

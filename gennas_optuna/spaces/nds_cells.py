@@ -11,7 +11,8 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
 from gennas_optuna.errors import InvalidValueError, UnknownNameError
-from gennas_optuna.spaces._base import Architecture, Scale, SearchSpace
+from gennas_optuna.spaces._architecture import Architecture
+from gennas_optuna.spaces._base import SearchSpace
 from gennas_optuna.spaces._cellnet import CellNet, Stem
 from gennas_optuna.spaces._genotype import (
     Cell,
@@ -23,6 +24,7 @@ from gennas_optuna.spaces._genotype import (
     text,
 )
 from gennas_optuna.spaces._record import Record
+from gennas_optuna.spaces._scale import Scale
 from gennas_optuna.spaces.nds import CELL_SPACES, CellSpace
 
 _EXAMPLE = (

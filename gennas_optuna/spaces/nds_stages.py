@@ -11,8 +11,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from gennas_optuna.errors import InvalidValueError, UnknownNameError
 from gennas_optuna.spaces._anynet import AnyNet, Block, Plan, Stage, Stem
-from gennas_optuna.spaces._base import Architecture, Scale, SearchSpace
+from gennas_optuna.spaces._architecture import Architecture
+from gennas_optuna.spaces._base import SearchSpace
 from gennas_optuna.spaces._record import Record
+from gennas_optuna.spaces._scale import Scale
 from gennas_optuna.spaces.nds import STAGE_SPACES, StageSpace
 
 _EXAMPLE = (

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from gennas_optuna import ProxyEvaluator
 from gennas_optuna.cost import count_cost
-from gennas_optuna.errors import GenNASError
-from gennas_optuna.spaces import Architecture, Scale, SearchSpace
+from gennas_optuna.errors import GenNASError, InvalidValueError
+from gennas_optuna.spaces import Architecture, Scale, SearchSpace, get_space
 
 
 def parameter_sets(space: SearchSpace) -> st.SearchStrategy[dict[str, Any]]:
@@ -34,6 +34,18 @@ def parameter_sets(space: SearchSpace) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({k: values(d) for k, d in space.distributions().items()})
 
 
+def check_parameters(space: SearchSpace, params: dict[str, Any]) -> None:
+    """A parameter set is an architecture, which survives its text and its parameters."""
+    arch = space.decode(params)
+    assert isinstance(arch, Architecture)
+    assert arch.space == space
+    again = space.parse(str(arch))
+    assert again == arch
+    assert hash(again) == hash(arch)
+    assert again.key == arch.key
+    assert space.decode(space.params(arch)).key == arch.key
+
+
 class SpaceContract:
     """Subclasses set ``space``; ``small`` keeps the networks of the test small."""
 
@@ -41,21 +53,17 @@ class SpaceContract:
     small: ClassVar[Scale] = Scale()
     batch: ClassVar[int] = 2
     malformed: ClassVar[tuple[str, ...]] = ("", "nonsense", "[", "[[[[", "{}", "null", "9" * 50)
-    decode_examples: ClassVar[int] = 1000
     build_examples: ClassVar[int] = 10
 
     # Parameters and texts
 
     def test_every_parameter_set_is_an_architecture(self) -> None:
-        @settings(max_examples=self.decode_examples, deadline=None, database=None)
+        """Extreme ones too; a thousand ordinary ones of each space are in ``test_spaces.py``."""
+
+        @settings(max_examples=100, deadline=None, database=None)
         @given(parameter_sets(self.space))
         def check(params: dict[str, Any]) -> None:
-            arch = self.space.decode(params)
-            assert isinstance(arch, Architecture)
-            assert arch.space == self.space
-            assert self.space.decode(self.space.params(arch)).key == arch.key
-            assert self.space.parse(str(arch)) == arch
-            assert hash(arch) == hash(self.space.parse(str(arch)))
+            check_parameters(self.space, params)
 
         check()
 
@@ -189,11 +197,63 @@ class SpaceContract:
         assert torch.equal(before[0], torch.get_rng_state())
         assert before[1] == np.random.get_state()[1].tolist()  # noqa: NPY002
 
+    # Wrong arguments
+
+    @pytest.mark.parametrize("value", [None, 42, b"x", "x", [], {}, int, np.zeros(3)], ids=repr)
+    def test_arguments_of_another_kind_are_refused(self, value: Any) -> None:
+        space, generator = self.space, torch.Generator()
+        arch = space.sample(np.random.default_rng(2))
+        before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+        for call in (
+            lambda: space.decode(value),
+            lambda: space.params(value),
+            lambda: space.suggest(value),
+            lambda: space.parse(value),
+            lambda: space.format(value),
+            lambda: space.key(value),
+            lambda: space.sample(value),
+            lambda: space.mutate(value, np.random.default_rng(0)),
+            lambda: space.mutate(arch, value),
+            lambda: space.skeleton(value),
+            lambda: space.build(value, generator=generator),
+            lambda: space.build(arch, generator=value),
+        ):
+            with pytest.raises(InvalidValueError, match="give") as info:
+                call()
+            assert "\n" not in str(info.value)
+        assert torch.equal(before[0], torch.get_rng_state())
+        assert before[1] == np.random.get_state()[1].tolist()  # noqa: NPY002
+
+    @pytest.mark.parametrize("option", ["scale", "canonical", "input_shape", "init"])
+    def test_options_of_another_kind_are_refused(self, option: str) -> None:
+        arch = self.space.sample(np.random.default_rng(2))
+        for value in (42, b"x", [0], {}, object(), np.zeros(3)):
+            with pytest.raises(InvalidValueError, match=option):
+                self.build(arch, **{option: value})
+
+    def test_a_fraction_is_no_whole_number(self) -> None:
+        params = self.space.params(self.space.sample(np.random.default_rng(2)))
+        for name, distribution in self.space.distributions().items():
+            if isinstance(distribution, optuna.distributions.IntDistribution):
+                with pytest.raises(InvalidValueError, match=name):
+                    self.space.decode({**params, name: float(params[name])})
+
     def test_another_spaces_architecture_is_refused(self) -> None:
         class Other(type(self.space)):  # type: ignore[misc]
             pass
 
-        arch = self.space.sample(np.random.default_rng(2))
-        foreign = Architecture(Other(**vars(self.space)), arch.code)
-        with pytest.raises(GenNASError, match="belongs to"):
-            self.build(foreign)
+        space = self.space
+        arch = space.sample(np.random.default_rng(2))
+        foreign = Architecture(Other(**vars(space)), arch.code)
+        unlike = get_space("nasbench201" if space.name != "nasbench201" else "nasbench101")
+        for other in (foreign, unlike.sample(np.random.default_rng(2))):
+            for call in (
+                lambda: space.params(other),  # noqa: B023
+                lambda: space.format(other),  # noqa: B023
+                lambda: space.key(other),  # noqa: B023
+                lambda: space.mutate(other, np.random.default_rng(0)),  # noqa: B023
+                lambda: space.skeleton(other),  # noqa: B023
+                lambda: self.build(other),  # noqa: B023
+            ):
+                with pytest.raises(InvalidValueError, match="belongs to"):
+                    call()
