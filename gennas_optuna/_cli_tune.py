@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from gennas_optuna._cli_options import TRAINING_OPTIONS, with_options
+from gennas_optuna._cli_options import TRAINING_OPTIONS, chosen_space, with_options
+from gennas_optuna._cli_report import note_left_out
 from gennas_optuna._files import write_text
 from gennas_optuna._task_bound import STATISTICS
 from gennas_optuna._task_result import (
@@ -26,17 +28,20 @@ from gennas_optuna._task_result import (
     top_tasks,
 )
 from gennas_optuna._task_study import completed, finished, open_study
-from gennas_optuna.benchmarks import load_truth
+from gennas_optuna.benchmarks import GroundTruth, Trained, load_truth
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.presets import get_task, packaged_tasks
 from gennas_optuna.samplers import SAMPLERS, make_sampler
-from gennas_optuna.spaces import get_space
+from gennas_optuna.spaces import SearchSpace
+from gennas_optuna.storage import opened_storage
 from gennas_optuna.task import ProxyTask
 from gennas_optuna.task_search import ProxyTaskObjective, draw_distinct, search_task
 from gennas_optuna.task_space import FORMS, ProxyTaskSpace
 
 COMPLETE_ONLY = ("evolution", "cmaes")
 """Samplers that learn nothing from a pruned trial."""
+
+_LIMITS = ("trials", "evaluations", "timeout", "patience")
 
 _out = Console(soft_wrap=True, highlight=False)
 _err = Console(stderr=True, highlight=False)
@@ -72,9 +77,18 @@ _COUNT = click.IntRange(min=1)
 @click.option("--heldout", type=click.IntRange(min=3), help="Other architectures to check on.")
 @click.option("--heldout-truth", metavar="TRUTH", help="Where those are from, if not TRUTH.")
 @click.option("--ensemble", type=_COUNT, default=1, help="Rank by so many best tasks, too. [1]")
-@click.option("--storage", help="sqlite:///FILE, FILE.journal or any Optuna URL; goes on there.")
+@click.option(
+    "--storage",
+    metavar="URL",
+    help="FILE.journal, a database or grpc://HOST:PORT: what was stopped goes on there, and "
+    "several processes share the trials.",
+)
 @click.option("--study-name", metavar="NAME", help="Of the study in the storage. [the space]")
-@click.option("--take-over", is_flag=True, help="Run again what other machines left running.")
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="Run again at once what other machines left running.",
+)
 @with_options(*TRAINING_OPTIONS)
 @click.option("--workers", type=_COUNT, default=1, help="Processes; no effect on results. [1]")
 @click.option(
@@ -88,89 +102,117 @@ def tune_task(space: str, form: str | None, truth: str, **options: Any) -> None:
 
     The search goes on where it was if it was stopped and a --storage is given.
     """
-    chosen = get_space(space) if form is None else get_space(space, form=form)
-    table = load_truth(truth, chosen)
-    tasks = ProxyTaskSpace.of(chosen, options["task_space"])
-    settings = {
-        name: options[name]
-        for name in ("preset", "steps", "inputs", "seed", "device", "threads", "workers")
-    }
-    objective = ProxyTaskObjective(
-        chosen,
-        table,
-        n_archs=options["archs"],
-        statistic=options["statistic"],
-        tasks=tasks,
-        prune=options["sampler"] not in COMPLETE_ONLY,
-        top=options["ensemble"],  # so that they are not pruned
-        **settings,
-    )
-    held = None
-    if options["heldout"] is not None:  # drawn now, so that too few are told before the search
-        other = table
-        if options["heldout_truth"] is not None:
-            other = load_truth(options["heldout_truth"], chosen)
-        held = (
-            other,
-            draw_distinct(
-                other,
-                options["heldout"],
-                seed=options["seed"],
-                what="held-out set",
-                without=objective.archs,
-            ),
-        )
+    if all(options[limit] is None for limit in _LIMITS):
+        allowed = ", ".join(f"--{limit}" for limit in _LIMITS)
+        raise InvalidValueError(f"nothing ends the search: give one or more of {allowed}")
+    chosen = chosen_space(space, form)
+    objective = _objective(chosen, truth, options)
+    # Drawn now, so that too few are told before the search.
+    held = None if options["heldout"] is None else _held_out(objective, options)
     if options["out"] is not None and not options["out"].parent.is_dir():
         raise InvalidValueError(f"--out: there is no folder {options['out'].parent}")
-    preset = options["preset"]
-    start: list[ProxyTask] = []
-    for name in options["start"]:
-        if name == "packaged":
-            start += packaged_tasks(chosen, preset=preset)
-        elif name != "none":
-            start.append(get_task(name, chosen, preset=preset))
-    study = open_study(
-        options["storage"],
-        options["study_name"] or space,
-        partial(make_sampler, options["sampler"], tasks),
-        seed=options["seed"],
-    )
-    with _Watch(study, options["trials"]) as watch:
-        found = search_task(
-            objective,
-            study,
-            n_trials=options["trials"],
-            n_evaluations=options["evaluations"],
-            timeout=options["timeout"],
-            patience=options["patience"],
-            start=start,
-            take_over=options["take_over"],
-            on_trial=watch.see,
-        )
-    top = top_tasks(objective, study, options["ensemble"])
+    start = _start(chosen, options)
+    sampler = partial(make_sampler, options["sampler"], objective.tasks)
+    name = options["study_name"] or space
+    with opened_storage(options["storage"]) as place:
+        study = open_study(place, name, sampler, seed=options["seed"])
+        with _Watch(study, options["trials"]) as watch:
+            found = search_task(
+                objective,
+                study,
+                n_trials=options["trials"],
+                n_evaluations=options["evaluations"],
+                timeout=options["timeout"],
+                patience=options["patience"],
+                start=start,
+                take_over=options["take_over"],
+                on_trial=watch.see,
+            )
+        top = top_tasks(objective, study, options["ensemble"])
+        weights = importances(study)
     report: dict[str, Any] = {
         "task": found.task.to_dict(),
         "ensemble": [task.to_dict() for task in top],
         **found.provenance(),
-        "importances": importances(study),
+        "importances": weights,
+        "skipped": dict(objective.truth.skipped),
     }
     if held is not None:
-        other, records = held
-        losses = score_tasks(
-            top,
-            objective.make_evaluator,
-            records,
-            workers=options["workers"],
-            cache=options["cache"],
-        )
-        report["heldout_truth"] = other.name
-        report["heldout"] = correlation_record(correlate_losses(losses[0], other, records))
-        if len(top) > 1:
-            together = correlate_losses(mean_rank(losses), other, records)
-            report["heldout_ensemble"] = correlation_record(together)
+        report |= _check_on(*held, top, objective, options)
     if options["out"] is not None:
         _write(options["out"], found.task, report)
     _show(found, report, options["out"], options["as_json"])
+
+
+def _objective(space: SearchSpace, truth: str, options: Mapping[str, Any]) -> ProxyTaskObjective:
+    names = ("preset", "steps", "inputs", "seed", "device", "threads", "workers")
+    table = load_truth(truth, space)
+    note_left_out(table)
+    return ProxyTaskObjective(
+        space,
+        table,
+        n_archs=options["archs"],
+        statistic=options["statistic"],
+        tasks=ProxyTaskSpace.of(space, options["task_space"]),
+        prune=options["sampler"] not in COMPLETE_ONLY,
+        top=options["ensemble"],  # so that they are not pruned
+        **{name: options[name] for name in names},
+    )
+
+
+def _held_out(
+    objective: ProxyTaskObjective, options: Mapping[str, Any]
+) -> tuple[GroundTruth, list[Trained]]:
+    """Architectures that take no part in the search, and the table that they are from."""
+    table, name = objective.truth, options["heldout_truth"]
+    if name is not None:
+        table = load_truth(name, objective.space)
+        note_left_out(table)
+    return table, draw_distinct(
+        table,
+        options["heldout"],
+        seed=options["seed"],
+        what="held-out set",
+        without=objective.archs,
+    )
+
+
+def _start(space: SearchSpace, options: Mapping[str, Any]) -> list[ProxyTask]:
+    """The tasks to try first."""
+    tasks: list[ProxyTask] = []
+    for name in options["start"]:
+        if name == "packaged":
+            tasks += packaged_tasks(space, preset=options["preset"])
+        elif name != "none":
+            tasks.append(get_task(name, space, preset=options["preset"]))
+    return tasks
+
+
+def _check_on(
+    table: GroundTruth,
+    records: list[Trained],
+    top: Sequence[ProxyTask],
+    objective: ProxyTaskObjective,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """How the best tasks, alone and together, rank held-out architectures."""
+    losses = score_tasks(
+        top,
+        objective.make_evaluator,
+        records,
+        workers=options["workers"],
+        cache=options["cache"],
+    )
+    found = {"heldout": losses[0]}
+    if len(top) > 1:
+        found["heldout_ensemble"] = mean_rank(losses)
+    return {
+        "heldout_truth": table.name,
+        **{
+            key: correlation_record(correlate_losses(ranking, table, records))
+            for key, ranking in found.items()
+        },
+    }
 
 
 class _Watch:
@@ -227,7 +269,8 @@ def _show(found: TaskSearch, report: dict[str, Any], out: Path | None, as_json: 
         return
     _out.print(
         f"{found.n_trials} trials ({found.n_trials - found.n_completed} pruned), "
-        f"{found.n_evaluations} architectures trained; stopped by {found.stopped}"
+        f"{found.n_evaluations} architectures trained; "
+        f"stopped by --{found.stopped.removeprefix('n_')}"
     )
     _out.print(f"best task: trial {found.trial}, {found.task.digest}")
     for key, what in (

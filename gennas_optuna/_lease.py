@@ -8,8 +8,8 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +38,34 @@ RETRIES = 3
 def this_worker() -> dict[str, Any]:
     """This process: where it runs, its number there, and when it started."""
     return {"host": _host(), "pid": os.getpid(), "start": _start_of(os.getpid())}
+
+
+@contextmanager
+def leased_trial(study: optuna.Study) -> Iterator[Trial]:
+    """A new trial that this worker runs, and gives signs of life of; an error fails it.
+
+    If it was taken for lost meanwhile and put back by another worker, what becomes of it here is
+    of no account, nor is it an error.
+    """
+    with warnings.catch_warnings():
+        # Optuna reminds that someone has to take care of the heartbeats.
+        warnings.filterwarnings("ignore", message="Heartbeat of storage")
+        trial = study.ask()
+    try:
+        trial.set_user_attr(WORKER, this_worker())
+        with SignsOfLife(study, trial):
+            yield trial
+    except BaseException as error:
+        if not is_taken(study, trial):
+            study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+            raise
+        if not isinstance(error, RuntimeError):  # what Optuna raises where such a one is changed
+            raise
+
+
+def is_taken(study: optuna.Study, trial: Trial) -> bool:
+    """Whether a trial that this worker was running was taken for lost, and put back by another."""
+    return study._storage.get_trial(trial._trial_id).state.is_finished()
 
 
 def put_back_lost(study: optuna.Study) -> int:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
-
-import torch
 
 from gennas_optuna import _check
 from gennas_optuna._evaluator import Evaluator, Score
 from gennas_optuna._processes import process_context
 from gennas_optuna.cost import Cost
+from gennas_optuna.errors import worker_died
 from gennas_optuna.evaluator import GenNASEvaluator
+from gennas_optuna.inputs import Inputs
 from gennas_optuna.settings import DEFAULT_PRESET, Preset
 from gennas_optuna.spaces import Architecture
 from gennas_optuna.task import ProxyTask
@@ -29,14 +29,27 @@ class EvaluatorFactory:
 
     preset: str | Preset = DEFAULT_PRESET
     steps: int | None = None
-    inputs: str | Path | torch.Tensor = "photos"
+    inputs: Inputs = "photos"
     seed: int = 0
     device: str = "auto"
     threads: int = 1
 
     def __call__(self, task: ProxyTask) -> GenNASEvaluator:
-        """The evaluator; it looks at final losses only."""
-        return GenNASEvaluator(task, report_steps=(), **self.__dict__)
+        """The evaluator; it looks at final losses only, and images are loaded once for all."""
+        evaluator = self._evaluator(task)
+        evaluator.share_images(self._first)
+        return evaluator
+
+    @cached_property
+    def _first(self) -> GenNASEvaluator:
+        return self._evaluator("default")
+
+    def _evaluator(self, task: str | ProxyTask) -> GenNASEvaluator:
+        return GenNASEvaluator(task, report_steps=(), **self.__getstate__())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The settings alone: other processes load their own images."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 class _Scorer:
@@ -45,18 +58,19 @@ class _Scorer:
     def __init__(self, make: MakeEvaluator, archs: Sequence[Architecture]) -> None:
         self.archs = archs
         self._make = make
-        self._task: ProxyTask | None = None
-        self._evaluator: Evaluator | None = None
+        self._last: tuple[ProxyTask, Evaluator] | None = None
         self._costs: dict[tuple[int, ...], dict[tuple[Architecture, bool], Cost]] = {}
 
     def score(self, task: ProxyTask, index: int) -> Score:
         arch = self.archs[index]
-        if self._evaluator is None or self._task != task:
-            self._evaluator, self._task = self._make(task), task
+        last = self._last  # other threads may go on to tasks of their own
+        if last is None or last[0] != task:
+            evaluator = self._make(task)
             # Counting the cost of a network takes as long as a few of its training steps.
-            shape = self._evaluator.input_shape(arch.space)
-            self._evaluator._costs = self._costs.setdefault(shape, {})
-        return self._evaluator.evaluate(arch)
+            shape = evaluator.input_shape(arch.space)
+            evaluator._costs = self._costs.setdefault(shape, {})
+            last = self._last = task, evaluator
+        return last[1].evaluate(arch)
 
 
 _scorer: _Scorer | None = None  # of a worker process
@@ -100,10 +114,45 @@ class TaskPool:
         No more architectures are begun than there are workers before the first score is taken,
         so that little is wasted when the caller stops early (and closes the iterator).
         """
+        numbers = range(start, len(self.archs))
         if self.workers == 1:
-            for index in range(start, len(self.archs)):
+            for index in numbers:
                 yield self._here.score(task, index)
             return
+        begun: dict[int, Future[Score]] = {}
+        try:
+            for index in numbers:
+                begun[index] = self._submit(task, index)
+                if len(begun) == self.workers:
+                    yield self._first_of(begun, task)
+            while begun:
+                yield self._first_of(begun, task)
+        finally:
+            for future in begun.values():
+                future.cancel()
+
+    def _first_of(self, begun: dict[int, Future[Score]], task: ProxyTask) -> Score:
+        """The score of the first, which is taken out.
+
+        A worker that died is replaced. Whose evaluation it was cannot be known, so all that were
+        not finished are tried again, one at a time.
+        """
+        first = next(iter(begun))
+        if _died(begun[first]):
+            for index in [index for index, future in begun.items() if _died(future)]:
+                begun[index] = self._submit(task, index)
+                if _died(begun[index]):
+                    raise worker_died(self.archs[index])
+        return begun.pop(first).result()
+
+    def _submit(self, task: ProxyTask, index: int) -> Future[Score]:
+        try:
+            return self._started().submit(_work, task, index)
+        except BrokenProcessPool:
+            self.close()
+            return self._started().submit(_work, task, index)
+
+    def _started(self) -> ProcessPoolExecutor:
         if self._processes is None:
             self._processes = ProcessPoolExecutor(
                 self.workers,
@@ -111,17 +160,7 @@ class TaskPool:
                 initializer=_start_worker,
                 initargs=(self.make, self.archs),
             )
-        begun: deque[Future[Score]] = deque()
-        try:
-            for index in range(start, len(self.archs)):
-                begun.append(self._processes.submit(_work, task, index))
-                if len(begun) == self.workers:
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
-        finally:
-            for future in begun:
-                future.cancel()
+        return self._processes
 
     def close(self) -> None:
         """End the worker processes; they start again if they are needed again."""
@@ -131,3 +170,8 @@ class TaskPool:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_processes": None, "_here": _Scorer(self.make, self.archs)}
+
+
+def _died(future: Future[Score]) -> bool:
+    """Whether a worker died before the evaluation was finished; it is waited for."""
+    return isinstance(future.exception(), BrokenProcessPool)

@@ -189,11 +189,13 @@ def correlation_record(found: RankCorrelation) -> dict[str, Any]:
 def importances(study: optuna.Study) -> dict[str, float]:
     """How much each parameter decides whether a task is among the best (PED-ANOVA).
 
-    They sum to 1, the largest first. Only completed trials tell, so a search that prunes hard
-    needs many trials (or a larger ``top``); with fewer than ten the result is empty.
+    They sum to 1, the largest first. Only completed trials with a finite value tell, so a search
+    that prunes hard needs many trials (or a larger ``top``); with fewer than ten the result is
+    empty.
     """
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(trials) < _FEWEST or len({trial.value for trial in trials}) == 1:
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    values = [trial.values[0] for trial in complete if np.isfinite(trial.values[0])]
+    if len(values) < _FEWEST or len(set(values)) == 1:
         return {}
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import socket
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import optuna
 from optuna.samplers import BaseSampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from gennas_optuna import _check
-from gennas_optuna.errors import InvalidValueError, UnknownNameError
+from gennas_optuna._lease import ALIVE, WORKER, put_back, put_back_lost, this_worker
+from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.samplers import RegularizedEvolutionSampler
 from gennas_optuna.seeding import derive_seed
+from gennas_optuna.storage import explained, open_storage
 
 SEARCH = "gennas:search"
-PROCESS = "gennas:process"
 LOSSES = "gennas:losses"
 REUSED = "gennas:reused"
 """How many of a trial's first losses were known before it was run."""
+
+_ONCE_WORKER = "gennas:process"
+"""What the attribute :data:`WORKER` was called in older studies."""
 
 
 class MakeSampler(Protocol):
@@ -36,12 +36,10 @@ class MakeSampler(Protocol):
 
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-_HERE = {"host": socket.gethostname(), "pid": os.getpid(), "token": secrets.token_hex(4)}
-_GRACE = timedelta(minutes=1)
 
 
 def open_study(
-    storage: str | None,
+    storage: str | BaseStorage | None,
     name: str | None,
     make_sampler: MakeSampler,
     *,
@@ -51,8 +49,7 @@ def open_study(
     """Create a study that is maximised, or go on with the one of that name.
 
     Args:
-        storage: an Optuna URL such as ``sqlite:///tasks.db``; the path of a journal file, which
-            needs no database (its name must end in ``.journal`` or ``.log``); ``None``: memory.
+        storage: where it is kept, or what :func:`gennas_optuna.storage.open_storage` opens.
         name: of the study. A storage that is to be gone on with needs one.
         make_sampler: of the sampler's seed. Whoever finds the study there already gets another
             seed than who made it, lest samplers that keep a random state (all but the evolution)
@@ -64,8 +61,8 @@ def open_study(
         InvalidValueError: the storage cannot be used.
     """
     sampler, pruner = make_sampler(seed=seed), pruner or optuna.pruners.NopPruner()
-    try:
-        place = _place(storage)
+    place = storage if isinstance(storage, BaseStorage) else open_storage(storage)
+    with explained(name):
         try:  # only one process can make it
             return optuna.create_study(
                 storage=place,
@@ -77,8 +74,6 @@ def open_study(
         except optuna.exceptions.DuplicatedStudyError:
             study = optuna.load_study(study_name=name, storage=place, pruner=pruner)
         begun = len(study.get_trials(deepcopy=False))
-    except Exception as error:  # whatever a database driver raises
-        raise _unusable(storage, error) from error
     if not isinstance(sampler, RegularizedEvolutionSampler):
         joined = derive_seed(seed, "joined", begun, secrets.token_hex(8)) % 2**32
         sampler = make_sampler(seed=joined)
@@ -86,39 +81,9 @@ def open_study(
     return study
 
 
-def load_study(storage: str, name: str) -> optuna.Study:
-    """A study that is there already.
-
-    Raises:
-        InvalidValueError: the storage cannot be used, or there is no study of that name in it.
-    """
-    try:
-        place = _place(storage)
-        names = optuna.get_all_study_names(place)
-        if name in names:
-            return optuna.load_study(study_name=name, storage=place)
-    except Exception as error:  # whatever a database driver raises
-        raise _unusable(storage, error) from error
-    raise UnknownNameError("study", name, names)
-
-
-def _place(storage: str | None) -> Any:
-    """What Optuna takes as a storage."""
-    if storage is not None and storage.endswith((".journal", ".log")) and "://" not in storage:
-        return JournalStorage(JournalFileBackend(storage))
-    return storage
-
-
-def _unusable(storage: str | None, error: Exception) -> InvalidValueError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return InvalidValueError(
-        f"storage {_check.shorten(storage)} cannot be used: {_check.shorten(reason, 200)}; "
-        "give an Optuna storage URL such as sqlite:///tasks.db, or the name of a .journal file"
-    )
-
-
 def check_direction(study: optuna.Study) -> None:
     """A rank correlation is maximised; a study that minimises it would find the worst task."""
+    _check.instance(study, "study", optuna.Study)
     if study.directions != [StudyDirection.MAXIMIZE]:
         raise InvalidValueError(
             "the rank correlation is maximised: make the study with "
@@ -134,6 +99,11 @@ def claim(study: optuna.Study, search: Mapping[str, Any]) -> None:
     """
     before = study.user_attrs.get(SEARCH)
     if before is None:
+        if any(LOSSES in trial.user_attrs for trial in study.get_trials(deepcopy=False)):
+            raise InvalidValueError(
+                f"study {study.study_name!r} has trials, and does not tell of which search; give "
+                "another study name"
+            )
         study.set_user_attr(SEARCH, dict(search))
         return
     changed = [key for key in search if before.get(key) != search[key]]
@@ -146,66 +116,38 @@ def claim(study: optuna.Study, search: Mapping[str, Any]) -> None:
         )
 
 
-def sign(trial: optuna.trial.BaseTrial) -> None:
-    """Note in a trial which process runs it."""
-    trial.set_user_attr(PROCESS, _HERE)
-
-
-def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Have a trial that will not be finished run again, with the losses that it found."""
-    kept = {k: v for k, v in trial.user_attrs.items() if k != PROCESS}
-    kept[REUSED] = len(kept.get(LOSSES, ()))
-    if trial.params:  # first, so that it is there twice rather than lost if this is stopped, too
-        study.enqueue_trial(trial.params, user_attrs=kept)
-    study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-
-
 def requeue_stopped(study: optuna.Study, *, take_over: bool = False) -> int:
-    """Put back the trials of processes that are gone.
+    """Put back the trials of workers that are gone, see :func:`put_back_lost`.
 
     Args:
         study: the study.
-        take_over: also those of which this machine cannot know whether their process lives,
-            since it runs, or ran, on another machine.
+        take_over: also those of which this machine cannot know at once whether their worker
+            lives, since it runs, or ran, on another machine.
 
     Returns:
         How many trials were put back.
     """
-    stopped = [
-        trial
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        if _is_gone(trial, take_over)
-    ]
-    for trial in stopped:
-        requeue(study, trial)
-    return len(stopped)
+    count = put_back_lost(study)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        worker = trial.user_attrs.get(WORKER)
+        elsewhere = worker is None or worker["host"] != this_worker()["host"]
+        if _ONCE_WORKER in trial.user_attrs or (take_over and elsewhere):
+            count += put_back(study, trial)
+    return count
 
 
 def requeue_interrupted(study: optuna.Study) -> None:
-    """Put back the trial that this process was running; Optuna may have failed it already."""
-    own = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get(PROCESS) == _HERE]
-    if own and own[-1].state in (TrialState.RUNNING, TrialState.FAIL):
-        requeue(study, own[-1])
+    """Have the trial that this process was running, and that failed, run again.
 
-
-def _is_gone(trial: FrozenTrial, take_over: bool) -> bool:
-    owner = trial.user_attrs.get(PROCESS)
-    if owner == _HERE:
-        return False
-    if owner is None:  # it was just asked for, or its process ended in that moment
-        started = trial.datetime_start
-        return take_over or started is None or datetime.now() - started > _GRACE
-    if owner["host"] != _HERE["host"] or os.name != "posix":
-        return take_over
-    if owner["pid"] == _HERE["pid"]:  # ours now, hence no longer that process's
-        return True
-    try:
-        os.kill(owner["pid"], 0)  # signal 0 asks only whether the process exists
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+    It keeps the losses that it found.
+    """
+    here = this_worker()
+    own = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get(WORKER) == here]
+    if own and own[-1].state == TrialState.FAIL and own[-1].params:
+        attributes = own[-1].user_attrs
+        kept = {k: v for k, v in attributes.items() if k not in (WORKER, ALIVE)}
+        kept[REUSED] = len(kept.get(LOSSES, ()))
+        study.enqueue_trial(own[-1].params, user_attrs=kept)
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:

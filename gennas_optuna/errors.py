@@ -45,3 +45,11 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and "not enough memory" in str(error)
+
+
+def worker_died(arch: object) -> GenNASError:
+    """What to say where a process died over an architecture, and its successor did as well."""
+    return GenNASError(
+        f"the worker that scored {arch} died, twice (killed, or out of memory): free memory or "
+        "take fewer workers, and start the same again to go on"
+    )

@@ -11,6 +11,7 @@ from types import TracebackType
 from gennas_optuna import _check
 from gennas_optuna._evaluator import Evaluator, Score
 from gennas_optuna._processes import process_context
+from gennas_optuna.errors import worker_died
 from gennas_optuna.spaces import Architecture
 
 _evaluator: Evaluator | None = None  # of a worker process
@@ -61,8 +62,13 @@ class EvaluatorPool:
         """The scores, in the order of ``archs``, each as soon as it and those before are there.
 
         What an evaluation raises ends it.
+
+        Raises:
+            GenNASError: a worker died over an architecture, twice.
         """
-        for outcome in self.outcomes(archs):
+        for arch, outcome in zip(archs, self.outcomes(archs), strict=True):
+            if isinstance(outcome, BrokenProcessPool):
+                raise worker_died(arch) from outcome
             if isinstance(outcome, Exception):
                 raise outcome
             yield outcome

@@ -18,7 +18,7 @@ from gennas_optuna import _check
 from gennas_optuna._journal import JournalFile
 from gennas_optuna._lease import retry
 from gennas_optuna._patience import PatientStorage, keep_trying
-from gennas_optuna.errors import InvalidValueError, MissingFileError
+from gennas_optuna.errors import GenNASError, InvalidValueError, MissingFileError
 
 HEARTBEAT = 30
 """Seconds between the heartbeats of a worker whose study is in a database."""
@@ -34,6 +34,9 @@ ALLOWED = (
     "sqlite:///study.db or postgresql://user:password@host/name, or grpc://host:port"
 )
 
+_JOURNALS = (".journal", ".log")
+"""What the path of a journal file ends in, if it is not given as a URL."""
+
 _DRIVERS = {
     "psycopg": "pip install 'gennas-optuna[postgres]'",
     "psycopg2": "pip install 'gennas-optuna[postgres]', and give postgresql+psycopg://...",
@@ -44,7 +47,11 @@ _DRIVERS = {
 
 
 def open_storage(
-    url: str | None, *, heartbeat: int = HEARTBEAT, grace: int | None = None
+    url: str | None,
+    *,
+    heartbeat: int = HEARTBEAT,
+    grace: int | None = None,
+    create: bool = True,
 ) -> BaseStorage:
     """Open a storage by its URL.
 
@@ -59,10 +66,11 @@ def open_storage(
             ``grpc://HOST:PORT``: Optuna's proxy before a database.
         heartbeat: seconds between heartbeats.
         grace: seconds without one after which a worker is gone; by default three beats.
+        create: make a file that is not there.
 
     Raises:
         InvalidValueError: it cannot be opened; the message says why, without the password.
-        MissingFileError: a driver is not installed.
+        MissingFileError: a driver is not installed, or the file is not there.
     """
     if url is None:
         return InMemoryStorage()
@@ -71,7 +79,11 @@ def open_storage(
     _check.whole(heartbeat, "heartbeat", low=1)
     grace = 3 * heartbeat if grace is None else _check.whole(grace, "grace", low=1)
     try:
+        if not create:
+            _see_file(url)
         return PatientStorage(_open(url, heartbeat, grace))  # type: ignore[abstract]
+    except GenNASError:
+        raise
     except ImportError as error:
         missing = getattr(error.__cause__, "name", None) or error.name or ""
         package = missing.partition(".")[0]
@@ -85,9 +97,9 @@ def open_storage(
 
 
 @contextmanager
-def opened_storage(url: str | None) -> Iterator[BaseStorage]:
+def opened_storage(url: str | None, *, create: bool = True) -> Iterator[BaseStorage]:
     """:func:`open_storage`, with the connections closed at the end."""
-    storage = open_storage(url)
+    storage = open_storage(url, create=create)
     try:
         yield storage
     finally:
@@ -95,14 +107,32 @@ def opened_storage(url: str | None) -> Iterator[BaseStorage]:
             storage.close()
 
 
+@contextmanager
+def explained(study_name: str | None) -> Iterator[None]:
+    """What goes wrong when a study is opened, as one line.
+
+    Raises:
+        InvalidValueError: what is in the storage cannot be read.
+    """
+    try:
+        yield
+    except GenNASError:
+        raise
+    except Exception as error:  # whatever a driver raises, or a damaged file makes Optuna raise
+        reason = _shown(f"{type(error).__name__}: {error}")
+        raise InvalidValueError(
+            f"study {_check.shorten(study_name)} cannot be opened: {reason}"
+        ) from error
+
+
 def _open(url: str, heartbeat: int, grace: int) -> BaseStorage:
-    scheme = url.partition(":")[0].lower() if "://" in url or url.startswith("journal:") else ""
+    scheme = _scheme(url)
     if scheme == "journal":
-        return _journal(url[len("journal:") :].removeprefix("//"))
+        return _journal(_journal_path(url))
     if scheme == "grpc":
         return _proxy(url)
     if not scheme:
-        if url.endswith((".journal", ".log")):
+        if url.endswith(_JOURNALS):
             return _journal(url)
         raise ValueError("it is neither a URL nor the path of such a file")
     if scheme.startswith("sqlite"):
@@ -111,6 +141,30 @@ def _open(url: str, heartbeat: int, grace: int) -> BaseStorage:
     else:
         storage = keep_trying(partial(_server, url, heartbeat, grace), OPENING, _FINAL)
     return optuna.storages.get_storage(storage)  # adds Optuna's cache
+
+
+def _scheme(url: str) -> str:
+    return url.partition(":")[0].lower() if "://" in url or url.startswith("journal:") else ""
+
+
+def _journal_path(url: str) -> str:
+    return url[len("journal:") :].removeprefix("//")
+
+
+def _see_file(url: str) -> None:
+    """Refuse a journal or an SQLite database that is not there."""
+    path, scheme = url, _scheme(url)
+    if scheme == "journal":
+        path = _journal_path(url)
+    elif scheme.startswith("sqlite"):
+        path = sqlalchemy.make_url(url).database or ":memory:"
+    elif scheme or not url.endswith(_JOURNALS):
+        return  # a server, or what is refused anyway
+    if not path.startswith((":memory:", "file:")) and not Path(path).exists():
+        raise MissingFileError(
+            f"storage {_shown(url)}: there is no such file; correct the path, or begin a search "
+            "there: gennas search SPACE --storage ..."
+        )
 
 
 def _journal(path: str) -> BaseStorage:

@@ -13,9 +13,10 @@ from typing import Any, Literal
 import optuna
 import torch
 from optuna.study import StudyDirection
-from optuna.trial import BaseTrial, FrozenTrial, Trial
+from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from gennas_optuna import _check
+from gennas_optuna._lease import WORKER, leased_trial, put_back_lost, this_worker
 from gennas_optuna._task_bound import STATISTICS, upper_bound
 from gennas_optuna._task_pool import EvaluatorFactory, MakeEvaluator, TaskPool
 from gennas_optuna._task_result import TaskSearch, summarize
@@ -29,7 +30,6 @@ from gennas_optuna._task_study import (
     finished,
     requeue_interrupted,
     requeue_stopped,
-    sign,
     since_best,
 )
 from gennas_optuna._trial import pruned_without_memory
@@ -99,7 +99,7 @@ class ProxyTaskObjective:
     Each loss is kept in the trial's attributes as soon as it is known, so neither a trial that
     was stopped and is run again nor a repeated task trains an architecture twice.
 
-    Example:
+    Examples:
         >>> import optuna
         >>> from gennas_optuna.task_search import ProxyTaskObjective
         >>> objective = ProxyTaskObjective("nasbench201", "hpo-bench:cifar10", steps=2, n_archs=2)
@@ -153,6 +153,11 @@ class ProxyTaskObjective:
         _check.whole(n_archs, "n_archs", low=2)
         if archs is None:
             archs = draw_distinct(self.truth, n_archs, seed=seed, what="task search")
+        if not isinstance(archs, Sequence) or not all(isinstance(a, Trained) for a in archs):
+            raise InvalidValueError(
+                f"archs={_check.shorten(archs)}: give a list of Trained, such as some of "
+                "load_truth(...).records"
+            )
         self.archs = tuple(_extremes_first(archs, self.truth))
         if len({record.arch.key for record in self.archs}) != len(self.archs) or len(archs) < 2:
             raise InvalidValueError("archs: give at least two architectures, each network once")
@@ -160,7 +165,8 @@ class ProxyTaskObjective:
         if len(set(self.goodness)) == 1:
             raise InvalidValueError("archs: all are equally good, so there is nothing to rank")
         self.statistic = _check.one_of(statistic, "statistic", STATISTICS)
-        self.tasks = tasks or ProxyTaskSpace.of(self.space)
+        self.tasks = ProxyTaskSpace.of(self.space) if tasks is None else tasks
+        _check.instance(self.tasks, "tasks", ProxyTaskSpace)
         self.prune = _check.boolean(prune, "prune")
         self.top = _check.whole(top, "top", low=1)
         self.seed = _check.whole(seed, "seed", low=0)
@@ -182,7 +188,7 @@ class ProxyTaskObjective:
         evaluator = self.make_evaluator(self.tasks.template)
         procedure: dict[str, Any] = {}
         if isinstance(evaluator, GenNASEvaluator):
-            procedure = {"preset": evaluator.preset.name, "steps": evaluator.steps}
+            procedure = {"preset": evaluator.preset.name, "steps": evaluator.steps_for(self.space)}
         return {
             "space": self.space.name,
             "form": self.space.form,
@@ -204,15 +210,17 @@ class ProxyTaskObjective:
         Raises:
             optuna.TrialPruned: the correlation cannot become the best any more, the study's
                 pruner says so, or memory ran out.
-            InvalidValueError: the study does not maximise.
+            InvalidValueError: the study does not maximise, or is of another search.
         """
         study = trial.study if isinstance(trial, Trial) else None
         if study is not None:
             check_direction(study)
-        sign(trial)
+            claim(study, self.conditions)
+            if WORKER not in trial.user_attrs:
+                trial.set_user_attr(WORKER, this_worker())
         task = self.tasks.suggest(trial)
         identity = self.make_evaluator(task).identity(self.space)
-        known = self._known(trial, study, identity)
+        known = [] if study is None else self._known(study, identity)
         trial.set_user_attr("gennas:task", identity)
         if known:
             trial.set_user_attr(REUSED, len(known))
@@ -275,15 +283,12 @@ class ProxyTaskObjective:
         best = completed(study)
         return best[self.top - 1].value if len(best) >= self.top else None
 
-    def _known(self, trial: BaseTrial, study: optuna.Study | None, identity: str) -> list[float]:
-        """The most losses that any trial of the study has of this task, this one included."""
-        others: list[BaseTrial | FrozenTrial] = [trial]
-        if study is not None:
-            others += study.get_trials(deepcopy=False)
+    def _known(self, study: optuna.Study, identity: str) -> list[float]:
+        """The most losses that any trial of the study has of this task."""
         most: list[float | None] = []
-        for other in others:
-            losses = other.user_attrs.get(LOSSES, [])
-            if other.user_attrs.get("gennas:task") == identity and len(losses) > len(most):
+        for trial in study.get_trials(deepcopy=False):
+            losses = trial.user_attrs.get(LOSSES, [])
+            if trial.user_attrs.get("gennas:task") == identity and len(losses) > len(most):
                 most = losses
         return [float("inf") if loss is None else loss for loss in most]
 
@@ -304,9 +309,9 @@ def search_task(
 
     All limits but ``timeout`` count what is in the study, so a search that was stopped, in
     whatever way, goes on when it is called again with the same storage, and ends with the same
-    number of trials. A trial that was running when its process was stopped is marked as failed,
-    and its parameters are run again, beginning with the losses that it had found. Several
-    processes may work on one study.
+    number of trials. A trial whose process was stopped, wherever it ran, is marked as failed, and
+    its parameters are run again, beginning with the losses that it had found. Several processes
+    may work on one study.
 
     Args:
         objective: what is maximised.
@@ -318,7 +323,8 @@ def search_task(
         timeout: seconds after which no trial is begun.
         patience: stop after so many finished trials without a new best.
         start: tasks to try first, if the study is new.
-        take_over: also run again what other machines left behind; see :func:`requeue_stopped`.
+        take_over: run again at once what other machines left running; see
+            :func:`requeue_stopped`.
         on_trial: sees each trial of this process as it is finished.
 
     Raises:
@@ -336,6 +342,7 @@ def search_task(
             _check.whole(limit, name, low=1)
     if timeout is not None:
         _check.number(timeout, "timeout", low=0)
+    _check.sequence(start, "start")
     check_direction(study)
     claim(study, objective.conditions)
     requeue_stopped(study, take_over=take_over)
@@ -355,16 +362,28 @@ def search_task(
             return "timeout"
         return None
 
-    def callback(_: optuna.Study, trial: FrozenTrial) -> None:
-        if on_trial is not None:
-            on_trial(trial)
-
     try:
         while (reason := stopped()) is None:
-            study.optimize(objective, n_trials=1, callbacks=[callback])
+            put_back_lost(study)
+            trial = _run_one(objective, study)
+            if trial is not None and on_trial is not None:
+                on_trial(trial)
     except (KeyboardInterrupt, SystemExit):
         requeue_interrupted(study)
         raise
     finally:
         objective.close()
     return summarize(objective, study, reason)
+
+
+def _run_one(objective: ProxyTaskObjective, study: optuna.Study) -> FrozenTrial | None:
+    """The next trial, finished; ``None`` if another worker took it over meanwhile."""
+    told = None
+    with leased_trial(study) as trial:
+        try:
+            value = objective(trial)
+        except optuna.TrialPruned:
+            told = study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+        else:
+            told = study.tell(trial, value, skip_if_finished=True)
+    return None if told is None or told.state == TrialState.FAIL else told

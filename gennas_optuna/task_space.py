@@ -76,6 +76,11 @@ class ProxyTaskSpace:
     @classmethod
     def of(cls, space: SearchSpace, form: str = "flat") -> ProxyTaskSpace:
         """The tasks for an architecture space, with the fixed parts of its default task."""
+        if not isinstance(space, SearchSpace):
+            raise InvalidValueError(
+                f"space={_check.shorten(space)}: give a SearchSpace, such as "
+                "get_space('nasbench201')"
+            )
         return cls(get_task("default", space), form)
 
     # Parameters -----------------------------------------------------------------------------
@@ -90,6 +95,10 @@ class ProxyTaskSpace:
 
     def suggest(self, trial: Suggests, prefix: str = "") -> ProxyTask:
         """Ask an Optuna trial (or anything with its ``suggest_*``) for a task."""
+        if not hasattr(trial, "suggest_categorical"):
+            raise InvalidValueError(
+                f"trial={_check.shorten(trial)}: give an Optuna trial, or what has its suggest_*"
+            )
         params: Params = {}
         for unit in self.units().values():
             for name, distribution in unit.items():
@@ -104,6 +113,11 @@ class ProxyTaskSpace:
         Raises:
             InvalidValueError: a parameter is missing or out of its range.
         """
+        if not isinstance(params, Mapping):
+            raise InvalidValueError(
+                f"params={_check.shorten(params)}: give a mapping of names to values, such as a "
+                "trial's params"
+            )
         units = {name: self._checked(unit, params) for name, unit in self.units().items()}
         signals = {
             side: tuple(
@@ -148,6 +162,7 @@ class ProxyTaskSpace:
             InvalidValueError: the task has another number of stages, other inputs (images or
                 sequences), or a basis that is not searched.
         """
+        _check.instance(task, "task", ProxyTask)
         ours = self.template
         if len(task.stages) != len(ours.stages) or (task.sequence is None) != (
             ours.sequence is None

@@ -100,7 +100,7 @@ def test_tune_task(run: Any, tune: tuple[str, ...], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ((), "give n_trials"),
+        ((), "--trials, --evaluations, --timeout, --patience"),
         (("--trials", "0"), "--trials"),
         (("--trials", "2", "--sampler", "bayes"), "sampler='bayes'"),
         (("--trials", "2", "--task-space", "round"), "--task-space"),
@@ -138,7 +138,7 @@ def test_plot_errors_are_one_line(run: Any, tmp_path: Path) -> None:
         (("task", "genric", "--out", tmp_path / "a.png"), "genric"),
         (("task", "generic", "--out", tmp_path / "a.docx"), "cannot be written"),
         (("task", "generic", "--out", tmp_path / "no" / "a.png"), "cannot be written"),
-        (("tuning", tmp_path / "x.journal", "s", "--out", tmp_path / "a.png"), "unknown study"),
+        (("tuning", tmp_path / "x.journal", "s", "--out", tmp_path / "a.png"), "no such file"),
     ):
         status, _, err = run("plot", *args)
         assert status == 2

@@ -29,6 +29,7 @@ from gennas_optuna._task_study import (
 from gennas_optuna.benchmarks import Trained
 from gennas_optuna.errors import GenNASError, InvalidValueError
 from gennas_optuna.samplers import make_sampler
+from gennas_optuna.settings import DEFAULT_PRESET, get_preset
 from gennas_optuna.task_search import ProxyTaskObjective, draw_distinct, search_task
 
 # The search -----------------------------------------------------------------------------------
@@ -99,17 +100,49 @@ def test_what_was_found_says_where_it_came_from(tmp_path: Path) -> None:
     assert top_tasks(objective, study, 2)[0] == found.task
 
 
-def test_a_study_of_another_search_is_refused() -> None:
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_study_of_another_search_is_refused(plain: bool) -> None:
+    """Begun and gone on with by `search_task` or by Optuna alone."""
+
+    def run(objective: ProxyTaskObjective, n_trials: int) -> None:
+        if plain:
+            study.optimize(objective, n_trials=n_trials)
+        else:
+            search_task(objective, study, n_trials=n_trials)
+
     study = study_of()
-    search_task(fake_objective(), study, n_trials=1)
+    run(fake_objective(), 1)
     for other in (
         fake_objective(n_archs=9),
         fake_objective(statistic="kendall"),
         fake_objective(seed=1),
         fake_objective(truth=table(digest="1" * 64)),
+        fake_objective(archs=table().records[:10]),
     ):
         with pytest.raises(InvalidValueError, match="is another search"):
-            search_task(other, study, n_trials=2)
+            run(other, 2)
+    run(fake_objective(), 2)
+
+
+def test_losses_of_an_unknown_search_are_not_taken() -> None:
+    theirs, study = study_of(), study_of()
+    search_task(fake_objective(), theirs, n_trials=1)
+    study.add_trials(theirs.trials)
+    with pytest.raises(InvalidValueError, match="does not tell of which search"):
+        study.optimize(fake_objective(archs=table().records[:10]), n_trials=1)
+
+
+def test_a_fixed_trial_is_evaluated_by_each_objective_anew() -> None:
+    ours, other = fake_objective(), fake_objective(archs=table().records[:10])
+    params = ours.tasks.params(get_task("generic"))
+    trial = optuna.trial.FixedTrial(params)
+    assert ours(trial) != other(trial) == other(optuna.trial.FixedTrial(params))
+
+
+def test_conditions_name_the_steps_that_are_run() -> None:
+    for steps in (None, 7):
+        made = fake_objective(make_evaluator=None, steps=steps).conditions["steps"]
+        assert made == (steps or get_preset(DEFAULT_PRESET).steps_for(SPACE.name))
 
 
 def test_a_study_that_minimises_is_refused() -> None:
@@ -162,6 +195,10 @@ def test_scores_of_others_are_kept(tmp_path: Path) -> None:
         ({"workers": 0}, "workers=0"),
         ({"prune": 1}, "prune=1"),
         ({"seed": -1}, "seed=-1"),
+        ({"archs": 5}, "archs=5: give a list"),
+        ({"archs": [5, 6]}, r"archs=\[5, 6\]: give a list of Trained"),
+        ({"tasks": 5}, "tasks=5: give a ProxyTaskSpace"),
+        ({"tasks": 0}, "tasks=0: give a ProxyTaskSpace"),
         ({"archs": []}, "at least two"),
         ({"archs": [Trained(table()[0].arch, 1.0)] * 2}, "each network once"),
         ({"archs": [replace(r, truth=1.0) for r in table()[:3]]}, "nothing to rank"),
@@ -181,11 +218,22 @@ def test_a_table_of_another_space_is_explained() -> None:
 
 @pytest.mark.parametrize(
     ("limits", "named"),
-    [({}, "give n_trials"), ({"n_trials": 0}, "n_trials=0"), ({"timeout": -1}, "timeout=-1")],
+    [
+        ({}, "give n_trials"),
+        ({"n_trials": 0}, "n_trials=0"),
+        ({"timeout": -1}, "timeout=-1"),
+        ({"n_trials": 1, "start": get_task("generic")}, "start=ProxyTask"),
+        ({"n_trials": 1, "start": ["generic"]}, "task='generic': give a ProxyTask"),
+    ],
 )
 def test_bad_limits_are_explained(limits: dict[str, Any], named: str) -> None:
     with pytest.raises(InvalidValueError, match=named):
         search_task(fake_objective(), study_of(), **limits)
+
+
+def test_what_is_no_study_is_explained() -> None:
+    with pytest.raises(InvalidValueError, match="study=5: give a Study"):
+        search_task(fake_objective(), 5, n_trials=1)
 
 
 def test_no_warnings_under_a_plain_study() -> None:

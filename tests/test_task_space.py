@@ -294,3 +294,18 @@ def test_draws_are_the_same_again() -> None:
     space = SPACES["flat-images"]
     assert space.sample(numpy_generator(0, "a")) == space.sample(numpy_generator(0, "a"))
     assert space.sample(numpy_generator(0, "a")) != space.sample(numpy_generator(0, "b"))
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: ProxyTaskSpace.of("nasbench201"), r"space='nasbench201': .*get_space\('nasbench"),
+        (lambda: ProxyTaskSpace.of(None), "space=None: give a SearchSpace"),
+        (lambda: ProxyTaskSpace(get_task("generic")).decode(5), "params=5: give a mapping"),
+        (lambda: ProxyTaskSpace(get_task("generic")).params(5), "task=5: give a ProxyTask"),
+        (lambda: ProxyTaskSpace(get_task("generic")).suggest(5), "trial=5: give an Optuna trial"),
+    ],
+)
+def test_values_of_another_kind_are_explained(call: Any, named: str) -> None:
+    with pytest.raises(InvalidValueError, match=named):
+        call()
