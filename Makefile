@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # Scoring runs one thread a process; so do the tests. One of three processes mostly waits for NNI.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test lint types clean
+.PHONY: demo test docs lint types clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gennas search nasbench201 --trials 60 --sampler evolution --population 20 --workers 2 \
@@ -14,6 +14,9 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test lint types
 	$(BIN)/python -m pytest -n 3 --dist worksteal
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -28,6 +31,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e ".[test]"
+	touch $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e ".[docs]"
 	touch $@
 
 $(BIN)/python:

@@ -29,6 +29,11 @@ def shorten(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+def amount(count: int, what: str, plural: str | None = None) -> str:
+    """A count and what is counted: 1 trial, 2 trials."""
+    return f"{count:,} {what if count == 1 else plural or what + 's'}"
+
+
 def number(
     value: Any,
     where: str,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from rich import box
@@ -16,10 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from gennas_optuna._evaluator import Score
+from gennas_optuna import _check
 from gennas_optuna.benchmarks import GroundTruth
 from gennas_optuna.correlation import rank_correlation
 from gennas_optuna.ranking import Ranking
+from gennas_optuna.report import as_data, ranking_report, record
 from gennas_optuna.score_file import finite
 from gennas_optuna.search import Found
 from gennas_optuna.spaces import Architecture, SearchSpace
@@ -30,7 +31,14 @@ _err = Console(stderr=True, highlight=False)
 
 def note(text: str) -> None:
     """A line for the person, on standard error."""
-    _err.print(text, style="dim")
+    _err.print(text, style="dim", markup=False, soft_wrap=True)
+
+
+def note_left_out(truth: GroundTruth) -> None:
+    """Tell how many records of a table have no result, if there are any."""
+    if truth.skipped:
+        count = sum(truth.skipped.values())
+        note(f"{truth.name}: {count} of {count + len(truth)} records left out: {truth.left_out}")
 
 
 class Progress:
@@ -74,19 +82,6 @@ class Progress:
         self._bar.update(self._task, completed=done)
 
 
-def record(arch: Architecture, score: Score) -> dict[str, Any]:
-    """An architecture and its score, for JSON."""
-    return {
-        "arch": str(arch),
-        "key": arch.key,
-        "loss": finite(score.loss),
-        "status": score.status,
-        "params": score.params,
-        "flops": score.flops,
-        "cpu_seconds": round(score.cpu_seconds, 4),
-    }
-
-
 def show_spaces(spaces: Sequence[SearchSpace], as_json: bool) -> None:
     """The table of search spaces."""
     rows: list[dict[str, Any]] = [
@@ -100,65 +95,45 @@ def show_spaces(spaces: Sequence[SearchSpace], as_json: bool) -> None:
         for space in spaces
     ]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
-    table = _table("space", "parameters", "size", "forms")
+    cells = []
     for row in rows:
         sets = row["parameter_sets"]
-        table.add_row(
-            str(row["name"]),
-            str(row["parameters"]),
-            "-" if sets is None else f"{sets:,}" if sets < 1e9 else f"{sets:.1e}",
-            ", ".join(row["forms"]),
-        )
-    _out.print(table)
+        size = "-" if sets is None else f"{sets:,}" if sets < 1e9 else f"{sets:.1e}"
+        cells.append((row["name"], str(row["parameters"]), size, ", ".join(row["forms"])))
+    print_table(("space", "parameters", "size", "forms"), cells)
     _out.print("size: number of parameter sets; several may stand for one network")
 
 
 def show_scores(records: list[dict[str, Any]], as_json: bool) -> None:
     """The table of ``gennas score``."""
     if as_json:
-        _print_json(records)
+        print_json(records)
         return
-    table = _table("", "loss", "params", "MACs", "CPU s")
-    for number, row in enumerate(records, start=1):
-        cells = (_loss(row["loss"]), *_costs(row), f"{row['cpu_seconds']:.2f}")
-        table.add_row(str(number), *cells)
-    _out.print(table)
-    _list_architectures(records)
+    cells = [(*_measured(row), f"{row['cpu_seconds']:.2f}") for row in records]
+    print_table((*_MEASURED, "CPU s"), cells, numbered=True)
+    list_architectures(records)
 
 
 def show_ranking(head: dict[str, Any], ranking: Ranking, as_json: bool) -> None:
     """The outcome of ``gennas rank``."""
     found = ranking.correlation
     if as_json:
-        _print_json(
-            {
-                **head,
-                "n": found.n,
-                "spearman": finite(found.spearman),
-                "spearman_ci": [finite(x) for x in found.spearman_ci],
-                "kendall": finite(found.kendall),
-                "kendall_ci": [finite(x) for x in found.kendall_ci],
-                "cpu_seconds_per_arch": ranking.cpu_seconds_per_arch,
-                "records": [
-                    {**record(r.trained.arch, r.score), "truth": r.trained.truth}
-                    for r in ranking.records
-                ],
-            }
-        )
+        print_json(as_data(ranking_report(ranking, head)))
         return
     what = head["proxy"]
     if what == "gennas":
         what = f"gennas ({head['task']} task, {head['steps']} steps)"
-    table = _table("", "value", "95 % interval")
-    for name, value, (low, high) in (
-        ("Spearman", found.spearman, found.spearman_ci),
-        ("Kendall", found.kendall, found.kendall_ci),
-    ):
-        table.add_row(name, f"{value:.3f}", f"{low:.3f} to {high:.3f}")
     _out.print(f"{what} on {found.n} architectures of {head['space']}, against {head['truth']}")
-    _out.print(table)
+    cells = [
+        (name, f"{value:.3f}", f"{low:.3f} to {high:.3f}")
+        for name, value, (low, high) in (
+            ("Spearman", found.spearman, found.spearman_ci),
+            ("Kendall", found.kendall, found.kendall_ci),
+        )
+    ]
+    print_table(("", "value", "95 % interval"), cells)
     diverged = sum(r.score.status != "ok" for r in ranking.records)
     _out.print(
         f"{ranking.cpu_seconds_per_arch:.2f} CPU-seconds per architecture; {diverged} diverged"
@@ -180,7 +155,7 @@ def show_search(
     tables = [_against(truth, found) for truth in truths]
     cpu_seconds = sum(f.score.cpu_seconds for f in found)
     if as_json:
-        _print_json(
+        print_json(
             {
                 **head,
                 "n_unique": len(found),
@@ -190,21 +165,16 @@ def show_search(
             }
         )
         return
-    _out.print(
-        f"{head['n_trials']} trials, {len(found)} distinct networks of {head['space']}, "
-        f"{cpu_seconds:.0f} CPU-seconds in all"
-    )
-    columns = [_short(t.name) for t in truths]
-    table = _table("", "loss", "params", "MACs", *columns)
-    for place, row in enumerate(best, start=1):
-        known = [_truth_cell(row["truth"][t.name]) for t in truths]
-        table.add_row(str(place), _loss(row["loss"]), *_costs(row), *known)
-    _out.print(table)
+    _out.print(f"{searched(head, found)}, {cpu_seconds:.0f} CPU-seconds in all")
+    cells = [
+        (*_measured(row), *(_truth_cell(row["truth"][t.name]) for t in truths)) for row in best
+    ]
+    print_table((*_MEASURED, *(short(t.name) for t in truths)), cells, numbered=True)
     for entry in tables:
         _out.print(
-            f"{_short(entry['truth'])}: {entry['metric']}, below it the rank among {entry['of']:,}"
+            f"{short(entry['truth'])}: {entry['metric']}, below it the rank among {entry['of']:,}"
         )
-    _list_architectures(best)
+    list_architectures(best)
     for entry in tables:
         low, high = entry["spearman_ci"] or (None, None)
         if entry["spearman"] is not None and low is not None:
@@ -214,9 +184,15 @@ def show_search(
             )
         if entry["train_hours"] is not None:
             _out.print(
-                f"{entry['truth']}: training the {entry['n']} networks instead would have taken "
-                f"{entry['train_hours']:.0f} GPU-hours by the table's own times"
+                f"{entry['truth']}: training the {_check.amount(entry['n'], 'network')} instead "
+                f"would have taken {entry['train_hours']:.0f} GPU-hours by the table's own times"
             )
+
+
+def searched(head: Mapping[str, Any], found: Sequence[Found]) -> str:
+    """How much was searched."""
+    trials = _check.amount(head["n_trials"], "trial")
+    return f"{trials}, {_check.amount(len(found), 'distinct network')} of {head['space']}"
 
 
 def _known(truth: GroundTruth, arch: Architecture) -> dict[str, Any] | None:
@@ -248,12 +224,12 @@ def _truth_cell(known: dict[str, Any] | None) -> str:
     return "unknown" if known is None else f"{known['value']:.2f}\n{known['rank']:,}"
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     """The telling end of a table's name, to head a column."""
     return name.removeprefix("hpo-bench:") if name.startswith("hpo-bench:") else Path(name).stem
 
 
-def _list_architectures(records: Sequence[dict[str, Any]]) -> None:
+def list_architectures(records: Sequence[Mapping[str, Any]]) -> None:
     """Below a table, since they are long; each on one line, to copy."""
     for number, row in enumerate(records, start=1):
         _out.print(f"{number}  {row['arch']}", markup=False)
@@ -272,22 +248,50 @@ def _size(space: SearchSpace) -> int | None:
     return total
 
 
-def _loss(loss: float | None) -> str:
-    return "diverged" if loss is None else f"{loss:.4f}"
+HEADS = {"loss": "loss", "params": "params", "flops": "MACs", "latency": "ms", "memory": "memory"}
+"""What stands above a column of each value."""
+
+_MEASURED = (HEADS["loss"], HEADS["params"], HEADS["flops"])
 
 
-def _costs(row: dict[str, Any]) -> tuple[str, str]:
-    return f"{row['params'] / 1e6:.3f} M", f"{row['flops'] / 1e6:.1f} M"
+def _measured(row: Mapping[str, Any]) -> list[str]:
+    return [value_cell(name, row[name]) for name in ("loss", "params", "flops")]
 
 
-def _table(*columns: str) -> Table:
+def value_cell(name: str, value: float | None) -> str:
+    """A value that is named in :data:`HEADS`, for people."""
+    if value is None:
+        return "diverged"
+    if name in ("loss", "latency"):
+        return f"{value:.4f}" if name == "loss" else f"{value:.2f}"
+    millions = value / 1e6
+    if name == "memory":
+        return f"{millions:.2f} MB"
+    return f"{millions:.3f} M" if name == "params" else f"{millions:.1f} M"
+
+
+def print_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbered: bool = False
+) -> None:
+    """Print cells below their heads. Where the table is too wide, texts and heads are broken.
+
+    Numbers never are; columns are of numbers but the first and ``forms``.
+    """
+    if numbered:
+        heads = ("", *heads)
+        rows = [(str(number), *row) for number, row in enumerate(rows, start=1)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for number, column in enumerate(columns):
-        text = number == 0 or column == "forms"
-        justify: Literal["left", "right"] = "left" if text else "right"
-        table.add_column(column, justify=justify, overflow="fold", no_wrap=not text)
-    return table
+    for place, head in enumerate(heads):
+        if place == 0 or head == "forms":
+            table.add_column(head, overflow="fold")
+        else:
+            widest = max(len(line) for row in rows for line in row[place].splitlines())
+            table.add_column(head, justify="right", overflow="fold", min_width=widest)
+    for row in rows:
+        table.add_row(*row)
+    _out.print(table)
 
 
-def _print_json(data: Any) -> None:
+def print_json(data: Any) -> None:
+    """What a machine reads."""
     print(json.dumps(data, indent=2, allow_nan=False))

@@ -12,9 +12,9 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
-from gennas_optuna import _check
+from gennas_optuna._figure import check_figure, new_figure, save
 from gennas_optuna._task_study import trained
-from gennas_optuna.errors import DataFileError, InvalidValueError, MissingFileError
+from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.inputs import load_images
 from gennas_optuna.seeding import torch_generator
 from gennas_optuna.taps import TapInfo
@@ -22,6 +22,15 @@ from gennas_optuna.task import Batch, ProxyTask
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+__all__ = [
+    "best_so_far",
+    "check_figure",
+    "mean_curve",
+    "plot_best_so_far",
+    "plot_task",
+    "save",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -53,7 +62,7 @@ def plot_task(
         width = "" if task.sequence is not None else f", {stage.head_channels} channels"
         title = f"stage {i}{width}, weight {stage.weight:g}\n{_names(stage.signals)}"
         rows.append((title, _maps(target)))
-    figure = _figure(9.0, 1.7 * len(rows) + 0.6)
+    figure = new_figure(9.0, 1.7 * len(rows) + 0.6)
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, (title, maps) in zip(parts, rows, strict=True):
         part.suptitle(title, fontsize=8)
@@ -98,7 +107,7 @@ def plot_best_so_far(studies: Mapping[str, Sequence[optuna.Study]]) -> Figure:
     curves = {name: [c for c in some if len(c[0])] for name, some in curves.items()}
     if not any(curves.values()):
         raise InvalidValueError("there is no completed trial to draw")
-    figure = _figure(6.4, 4.0)
+    figure = new_figure(6.4, 4.0)
     axes = figure.subplots()
     for number, (name, some) in enumerate(curves.items()):
         if not some:
@@ -124,19 +133,6 @@ def mean_curve(curves: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]
     return grid, np.mean(at, axis=0)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of the name's ending (png, svg, pdf).
-
-    Raises:
-        DataFileError: it cannot be written.
-    """
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        reason = _check.shorten(str(error), 200)
-        raise DataFileError(f"{path} cannot be written: {reason}") from None
-
-
 def _draw(task: ProxyTask, inputs: str | Path | torch.Tensor, seed: int) -> Batch:
     """The batch that an evaluator with this seed trains on."""
     images = None
@@ -158,13 +154,3 @@ def _maps(values: torch.Tensor) -> list[torch.Tensor]:
 
 def _names(signals: Sequence[Any]) -> str:
     return " + ".join(f"{s.level:g} {s.kind}" for s in signals) or "zeros"
-
-
-def _figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - optional
-    except ImportError:
-        raise MissingFileError(
-            'figures need matplotlib: pip install "gennas-optuna[plot]"'
-        ) from None
-    return Figure(figsize=(width, height), layout="constrained")

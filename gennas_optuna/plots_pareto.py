@@ -9,8 +9,9 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from gennas_optuna._figure import new_figure
 from gennas_optuna.constraints import feasible
-from gennas_optuna.errors import InvalidValueError, MissingFileError
+from gennas_optuna.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,19 +62,13 @@ def plot_pareto(
             f"names={list(names)!r}: name the study's {len(study.directions)} objectives, two or "
             "more"
         )
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - optional, and slow to import
-    except ImportError:
-        raise MissingFileError(
-            "figures need matplotlib: pip install 'gennas-optuna[plot]'"
-        ) from None
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     values = np.array([trial.values for trial in complete if feasible(trial)])
     values = values[np.isfinite(values).all(axis=1)] if len(values) else values
     if not len(values):
         raise InvalidValueError("no trial within the limits has a finite loss: nothing to draw")
     front = np.array([trial.values for trial in pareto_front(study)])
-    figure = Figure(figsize=(4.5 * (len(names) - 1), 3.6), layout="constrained")
+    figure = new_figure(4.5 * (len(names) - 1), 3.6)
     panels = figure.subplots(1, len(names) - 1, squeeze=False, sharey=True)[0]
     panels[0].set_ylabel(LABELS[names[0]])
     for place, (panel, name) in enumerate(zip(panels, names[1:], strict=True), start=1):

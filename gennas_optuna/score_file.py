@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -39,37 +40,48 @@ class ScoreFile:
 
     def restore(self, evaluator: Evaluator, space: SearchSpace) -> set[str]:
         """Hand the scores of ``space`` that ``evaluator`` would find to it; their keys."""
-        try:
-            if self.path.is_file() and self.path.stat().st_size == 0:
-                return set()
-            lines = read_bytes(self.path).decode(errors="replace").split("\n")
-        except MissingFileError:
-            return set()
-        except GenNASError:
-            raise
-        except (OSError, ValueError) as error:  # may not be looked at; no possible name
-            raise DataFileError(f"{self._name()} cannot be read: {shorten(str(error))}") from None
         wanted = {"identity": evaluator.identity(space), "space": space.name, "form": space.form}
         keys: set[str] = set()
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
+        for number, entry in self.entries():
             try:
-                entry = json.loads(line)
                 if any(entry[name] != value for name, value in wanted.items()):
                     continue
                 _check.instance(entry["arch"], "arch", str)
                 arch, score = space.parse(entry["arch"]), score_from_dict(entry["score"])
             except (ValueError, TypeError, KeyError, RecursionError) as error:
-                begun = line.startswith(_BEGINNING[: len(line)])
-                if begun and isinstance(error, json.JSONDecodeError):
-                    continue  # it was cut off
-                raise DataFileError(
-                    f"{self._name()}: line {number} is no score: {shorten(str(error), 200)}"
-                ) from None
+                raise self.no_score(number, error) from None
             evaluator.remember(arch, score)
             keys.add(arch.key)
         return keys
+
+    def entries(self) -> Iterator[tuple[int, Any]]:
+        """The number and the content of each line that was not cut off; none without a file."""
+        try:
+            if self.path.is_file() and self.path.stat().st_size == 0:
+                return
+            lines = read_bytes(self.path).decode(errors="replace").split("\n")
+        except MissingFileError:
+            return
+        except GenNASError:
+            raise
+        except (OSError, ValueError) as error:  # may not be looked at; no possible name
+            raise DataFileError(f"{self._name()} cannot be read: {shorten(str(error))}") from None
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                entry = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                begun = line.startswith(_BEGINNING[: len(line)])
+                if begun and isinstance(error, json.JSONDecodeError):
+                    continue  # it was cut off
+                raise self.no_score(number, error) from None
+            yield number, entry
+
+    def no_score(self, number: int, error: Exception) -> DataFileError:
+        """What is raised where a line holds something else."""
+        reason = shorten(str(error), 200)
+        return DataFileError(f"{self._name()}: line {number} is no score: {reason}")
 
     def append(self, evaluator: Evaluator, arch: Architecture, score: Score) -> None:
         """Add one score."""
@@ -80,9 +92,19 @@ class ScoreFile:
             "arch": str(arch),
             "score": score_to_dict(score),
         }
+        self._add(json.dumps(entry).encode() + b"\n")
+
+    def check_writable(self) -> None:
+        """See that scores could be added, before the work that finds them. It makes the file.
+
+        Raises:
+            DataFileError: they could not.
+        """
+        self._add(b"")
+
+    def _add(self, line: bytes) -> None:
         try:
             with self.path.open("ab+") as file:
-                line = json.dumps(entry).encode() + b"\n"
                 file.write(line if _is_whole(file) else b"\n" + line)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)

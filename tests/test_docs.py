@@ -31,7 +31,6 @@ exec(compile(CODE, "toy_space", "exec"), module.__dict__)
 class TestToySpace(SpaceContract):
     space = get_space("toy")
     small = Scale(width=4)
-    decode_examples = 200
 
 
 def test_the_toy_space_is_short() -> None:
