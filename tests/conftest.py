@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,10 @@ import optuna
 import pytest
 import torch
 
+from gennas_optuna import cli
 from gennas_optuna.benchmarks import GroundTruth, load_truth
+
+RunCommand = Callable[..., tuple[int, str, str]]
 
 _PARITY = "parity "
 """How properties of tests that count rows of parity begin."""
@@ -33,6 +37,22 @@ def global_random_state_untouched() -> Iterator[None]:
     yield
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == np.random.get_state()[1].tolist()  # noqa: NPY002
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> RunCommand:
+    """Runs ``gennas`` with the arguments given: its status, and what it printed."""
+
+    def gennas(*args: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["gennas", *map(str, args)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        return status, *capsys.readouterr()
+
+    return gennas
 
 
 @pytest.fixture

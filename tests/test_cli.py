@@ -10,26 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gennas_optuna import cli
 from gennas_optuna.benchmarks import GroundTruth
-
-
-def gennas(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *args: str
-) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["gennas", *args])
-    status = 0
-    try:
-        cli.main()
-    except SystemExit as stop:
-        status = int(stop.code or 0)
-    out, err = capsys.readouterr()
-    return status, out, err
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    return lambda *args: gennas(capsys, monkeypatch, *args)
 
 
 def test_spaces(run) -> None:

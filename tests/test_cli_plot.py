@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +11,11 @@ import pytest
 from optuna.trial import create_trial
 from task_search_helpers import fake_objective
 
-from gennas_optuna import ProxyTask, cli, get_task
+from gennas_optuna import ProxyTask, get_task
 from gennas_optuna.storage import open_storage, opened_storage
 from gennas_optuna.task_search import search_task
 
 pytest.importorskip("matplotlib")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    def gennas(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gennas", *map(str, args)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    return gennas
 
 
 @pytest.fixture

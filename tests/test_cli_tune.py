@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,13 @@ import pytest
 from scipy import stats
 from task_search_helpers import fake_objective, quality, table
 
-from gennas_optuna import GenNASEvaluator, ProxyTask, cli, get_space, get_task, plots
+from gennas_optuna import GenNASEvaluator, ProxyTask, get_space, get_task, plots
 from gennas_optuna.errors import GenNASError
 from gennas_optuna.inputs import load_images
 from gennas_optuna.seeding import torch_generator
 from gennas_optuna.task_search import search_task
 
 SPACE = get_space("nasbench201")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    def gennas(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gennas", *map(str, args)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    return gennas
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from gennas_optuna import GenNASObjective, ProxyEvaluator, cli, get_space, rank, search
+from gennas_optuna import GenNASObjective, ProxyEvaluator, get_space, rank, search
 from gennas_optuna.benchmarks import GroundTruth
 from gennas_optuna.errors import DataFileError, MissingFileError
 from gennas_optuna.report import (
@@ -176,20 +175,6 @@ def test_other_files_are_no_reports(tmp_path: Path, text: str) -> None:
 
 
 # The command ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    def gennas(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gennas", *map(str, args)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    return gennas
 
 
 @pytest.fixture
