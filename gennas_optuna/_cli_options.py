@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from gennas_optuna import _check
 from gennas_optuna import _cli_report as report
 from gennas_optuna._evaluator import Evaluator, Score
 from gennas_optuna.evaluator import GenNASEvaluator
@@ -28,6 +29,10 @@ def space_options(command: Command) -> Command:
         command = option(command)
     return command
 
+
+JSON_OPTION = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on standard output."
+)
 
 TASK_OPTION = click.option(
     "--task",
@@ -89,7 +94,7 @@ _RUN_OPTIONS = (
         type=click.Path(path_type=Path, dir_okay=False),
         help="File of finished scores: read first, then added to.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output."),
+    JSON_OPTION,
 )
 
 
@@ -127,7 +132,11 @@ def procedure(evaluator: Evaluator, space: SearchSpace) -> dict[str, Any]:
     if not isinstance(evaluator, GenNASEvaluator):
         return {"preset": None, "steps": None, "task": None}
     task = evaluator.task_for(space)
-    return {"preset": evaluator.preset.name, "steps": evaluator.steps, "task": task.name}
+    return {
+        "preset": evaluator.preset.name,
+        "steps": evaluator.steps_for(space),
+        "task": task.name,
+    }
 
 
 class ScoreCache:
@@ -139,7 +148,8 @@ class ScoreCache:
         self.known: set[str] = set()
         if self.file is not None:
             self.known = self.file.restore(evaluator, space)
-            report.note(f"{len(self.known)} scores taken from {path}")
+            self.file.check_writable()
+            report.note(f"{_check.amount(len(self.known), 'score')} taken from {path}")
 
     def add(self, arch: Architecture, score: Score) -> None:
         """Keep a score that is new."""

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from gennas_optuna._cli_report import print_json
+from gennas_optuna import _cli_report as report
 from gennas_optuna.benchmarks import GroundTruth
 from gennas_optuna.objective import GenNASObjective
 from gennas_optuna.plots_pareto import LABELS, pareto_front, plot_pareto
@@ -49,7 +47,7 @@ def show_front(
             }
         )
     if as_json:
-        print_json(
+        report.print_json(
             {
                 **head,
                 "n_unique": len(found),
@@ -61,19 +59,19 @@ def show_front(
         return
     limits = ", ".join(f"{LABELS[n]} up to {v:g}" for n, v in objective.constraints.items())
     _out.print(
-        f"{head['n_trials']} trials, {len(found)} distinct networks of {head['space']}"
+        f"{report.searched(head, found)}"
         f"{' within ' + limits if limits else ''}, {len(rows)} on the Pareto front"
     )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column in ("", *(LABELS[name] for name in names), *(t.name for t in tables)):
-        table.add_column(column, justify="left" if not column else "right", overflow="fold")
-    for number, row in enumerate(rows, start=1):
-        values = [_cell(name, value) for name, value in row["values"].items()]
-        truths = ["unknown" if t is None else f"{t:.2f}" for t in row["truth"].values()]
-        table.add_row(str(number), *values, *truths)
-    _out.print(table)
-    for number, row in enumerate(rows, start=1):
-        _out.print(f"{number}  {row['arch']}", markup=False)
+    cells = [
+        (
+            *(report.value_cell(name, value) for name, value in row["values"].items()),
+            *("unknown" if t is None else f"{t:.2f}" for t in row["truth"].values()),
+        )
+        for row in rows
+    ]
+    heads = (*(report.HEADS[name] for name in names), *(report.short(t.name) for t in tables))
+    report.print_table(heads, cells, numbered=True)
+    report.list_architectures(rows)
 
 
 def draw(objective: GenNASObjective, study: optuna.Study, path: Path) -> None:
@@ -81,11 +79,3 @@ def draw(objective: GenNASObjective, study: optuna.Study, path: Path) -> None:
     from gennas_optuna.plots import save  # noqa: PLC0415 - only where a figure is asked for
 
     save(plot_pareto(study, objective.metric_names, objective.constraints), path)
-
-
-def _cell(name: str, value: float | None) -> str:
-    if value is None:
-        return "diverged"
-    if name == "loss":
-        return f"{value:.4f}"
-    return f"{value:.2f}" if name == "latency" else f"{value:,.0f}"

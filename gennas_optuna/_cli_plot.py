@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gennas_optuna import plots
+from gennas_optuna import _check, plots
 from gennas_optuna._cli_options import JSON_OPTION, with_options
 from gennas_optuna._cli_report import print_json
 from gennas_optuna._figure import ENDINGS, check_figure
@@ -75,7 +75,7 @@ def tuning_command(storage: str, study: tuple[str, ...], out: Path, as_json: boo
     numbers = {
         name: {"architectures": x.tolist(), "best": y.tolist()} for name, (x, y) in curves.items()
     }
-    _say(out, f"{len(study)} searches", {"studies": numbers}, as_json)
+    _say(out, _check.amount(len(study), "search", "searches"), {"studies": numbers}, as_json)
 
 
 @plot.command(name="convergence")

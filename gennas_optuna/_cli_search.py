@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 import optuna
 from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 
 from gennas_optuna import _check
 from gennas_optuna import _cli_pareto as pareto
 from gennas_optuna import _cli_report as report
 from gennas_optuna._cli_options import (
+    JSON_OPTION,
     ScoreCache,
     chosen_space,
     make_evaluator,
@@ -23,7 +25,9 @@ from gennas_optuna._cli_options import (
     space_options,
 )
 from gennas_optuna._evaluator import Score
+from gennas_optuna._figure import check_figure
 from gennas_optuna._processes import process_context
+from gennas_optuna._studies import counted
 from gennas_optuna.benchmarks import GroundTruth, load_truth
 from gennas_optuna.constraints import MEASURES, constraints_func
 from gennas_optuna.errors import GenNASError, InvalidValueError
@@ -32,7 +36,7 @@ from gennas_optuna.samplers import SAMPLERS, make_sampler
 from gennas_optuna.search import ERROR, Found, search
 from gennas_optuna.spaces import Architecture
 from gennas_optuna.storage import opened_storage
-from gennas_optuna.workers import found_in, own_seed, share, work
+from gennas_optuna.workers import claim, found_in, own_seed, share, work
 
 COMMAND = "gennas:command"
 """The attribute of a study that holds the options of the command that made it."""
@@ -101,16 +105,21 @@ def search_command(
     objective = _objective(options)
     if figure is not None and not objective.extra_objectives:
         raise InvalidValueError("--figure shows two or more objectives: give --objectives")
+    if figure is not None:
+        check_figure(figure)
     tables = [load_truth(name, objective.space) for name in truth]
+    for table in tables:
+        report.note_left_out(table)
+    cache = ScoreCache(options["cache"], objective.evaluator, objective.space)
     if storage is None:
         study = _alone(objective, options)
-        found = _search_alone(objective, study, options)
+        found = _search_alone(objective, study, cache, options)
         _show(objective, study, found, tables, top, figure, options)
         return
     name = study_name or f"gennas-{objective.space.name}"
     with opened_storage(storage) as place:
         study = _together(objective, options, place, name)
-        found = _search_together(objective, study, options, storage)
+        found = _search_together(objective, study, cache, options, storage)
         _show(objective, study, found, tables, top, figure, options)
 
 
@@ -118,19 +127,29 @@ def search_command(
 @click.argument("storage")
 @click.argument("study_name")
 @click.option("--workers", type=_COUNT, default=1, show_default=True, help="Processes.")
-def worker_command(storage: str, study_name: str, workers: int) -> None:
+@JSON_OPTION
+def worker_command(storage: str, study_name: str, workers: int, as_json: bool) -> None:
     """Help with the search STUDY_NAME in STORAGE until it is done.
 
     The same as to give the command of `gennas search` that made it once more, without its report.
     """
-    with opened_storage(storage) as place:
+    with opened_storage(storage, create=False) as place:
         objective, study, options = _join(place, study_name)
-        _search_together(objective, study, {**options, "workers": workers}, storage)
-    click.echo(f"{study_name}: {options['trials']} trials are finished", err=True)
+        cache = ScoreCache(None, objective.evaluator, objective.space)
+        _search_together(objective, study, cache, {**options, "workers": workers}, storage)
+        trials = counted(study)
+    if as_json:
+        about = {key: options[key] for key in ("space", "form")}
+        counts = {"n_trials": len(trials), "n_failed": len(_reasons(trials))}
+        report.print_json({"study": study_name, **about, **counts})
+    else:
+        click.echo(f"{study_name}: {_check.amount(len(trials), 'finished trial')}", err=True)
 
 
 def _objective(options: Mapping[str, Any]) -> GenNASObjective:
     names = [name.strip() for name in options["objectives"].split(",")]
+    for name in names:
+        _check.one_of(name, "--objectives", ("loss", *MEASURES))
     if names[0] != "loss" or len(set(names)) < len(names):
         raise InvalidValueError(
             f"--objectives {_check.shorten(options['objectives'])}: give loss first, and each once"
@@ -175,9 +194,11 @@ def _alone(objective: GenNASObjective, options: Mapping[str, Any]) -> optuna.Stu
 
 
 def _search_alone(
-    objective: GenNASObjective, study: optuna.Study, options: Mapping[str, Any]
+    objective: GenNASObjective,
+    study: optuna.Study,
+    cache: ScoreCache,
+    options: Mapping[str, Any],
 ) -> list[Found]:
-    cache = ScoreCache(options["cache"], objective.evaluator, objective.space)
     with report.Progress(options["trials"], f"searching {objective.space.name}") as progress:
 
         def on_trial(arch: Architecture | None, score: Score | None) -> None:
@@ -207,9 +228,13 @@ def _together(
     )
     sampler = _sampler(objective, options, seed if by_number else own_seed(seed, name))
     study = share(storage, name, objective, sampler)
-    if COMMAND not in study.user_attrs:
+    claim(objective, study)  # before anything else is written: it may be of another search
+    before = study.user_attrs.get(COMMAND)
+    if before is None:
         kept = ("space", "form", *_SHARED, *_SCORING)
         study.set_user_attr(COMMAND, {key: options[key] for key in kept})
+    elif options["trials"] > before["trials"]:  # workers who join later are to run these as well
+        study.set_user_attr(COMMAND, {**before, "trials": options["trials"]})
     return study
 
 
@@ -224,18 +249,18 @@ def _join(storage: BaseStorage, name: str) -> tuple[GenNASObjective, optuna.Stud
             f"no study {_check.shorten(name)} of `gennas search` is in the storage; there are "
             f"{', '.join(map(_check.shorten, names[:10])) or 'none'}"
         )
-    options = {**attributes[COMMAND], "cache": None, "workers": 1}
+    options = attributes[COMMAND]
     objective = _objective(options)
     return objective, _together(objective, options, storage, name), options
 
 
-def _help(storage: str, name: str) -> None:
+def _help(storage: str, name: str, n_trials: int) -> None:
     """What another process of this machine does."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         with opened_storage(storage) as place:
-            objective, study, options = _join(place, name)
-            work(objective, study, n_trials=options["trials"])
+            objective, study, _ = _join(place, name)
+            work(objective, study, n_trials=n_trials)
     except GenNASError as error:
         click.echo(f"gennas: a worker stopped: {error}", err=True)
     except KeyboardInterrupt:
@@ -243,11 +268,12 @@ def _help(storage: str, name: str) -> None:
 
 
 @contextmanager
-def _helpers(count: int, storage: str, name: str) -> Any:
+def _helpers(count: int, storage: str, name: str, n_trials: int) -> Iterator[None]:
     """Other processes that work on the study. They end with it, or with this process."""
     context = process_context()
     processes = [
-        context.Process(target=_help, args=(storage, name), daemon=True) for _ in range(count)
+        context.Process(target=_help, args=(storage, name, n_trials), daemon=True)
+        for _ in range(count)
     ]
     for process in processes:
         process.start()
@@ -257,19 +283,22 @@ def _helpers(count: int, storage: str, name: str) -> Any:
 
 
 def _search_together(
-    objective: GenNASObjective, study: optuna.Study, options: Mapping[str, Any], storage: str
+    objective: GenNASObjective,
+    study: optuna.Study,
+    cache: ScoreCache,
+    options: Mapping[str, Any],
+    storage: str,
 ) -> list[Found]:
+    n_trials = options["trials"]
     helpers = _check.whole(options["workers"], "workers", low=1, high=1024) - 1
-    cache = ScoreCache(options["cache"], objective.evaluator, objective.space)
-    with ExitStack() as stack:
-        progress = stack.enter_context(
-            report.Progress(options["trials"], f"searching {objective.space.name}")
-        )
-        stack.enter_context(_helpers(helpers, storage, study.study_name))
+    with (
+        report.Progress(n_trials, f"searching {objective.space.name}") as progress,
+        _helpers(helpers, storage, study.study_name, n_trials),
+    ):
         work(
             objective,
             study,
-            n_trials=options["trials"],
+            n_trials=n_trials,
             on_trial=cache.add,
             on_progress=progress.reach,
         )
@@ -288,15 +317,10 @@ def _show(
     figure: Path | None,
     options: Mapping[str, Any],
 ) -> None:
-    trials = study.get_trials(deepcopy=False)
-    failed = [trial.user_attrs[ERROR] for trial in trials if ERROR in trial.user_attrs]
+    trials = counted(study)
+    failed = _reasons(trials)
     if not found:
-        why = f"{len(failed)} failed"
-        why += f", the last with {failed[-1]}" if failed else ""
-        raise InvalidValueError(
-            f"no architecture was scored in {len(trials)} trials: {why}; the others are beyond "
-            "the limits"
-        )
+        raise InvalidValueError(_nothing_scored(len(trials), failed))
     sampler = options["sampler"] or ("nsga2" if objective.extra_objectives else "evolution")
     head = {
         "space": objective.space.name,
@@ -304,16 +328,33 @@ def _show(
         **procedure(objective.evaluator, objective.space),
         "sampler": sampler,
         "seed": options["seed"],
-        "n_trials": options["trials"],
+        "n_trials": len(trials),
         "n_failed": len(failed),
         "objectives": objective.metric_names,
         "constraints": objective.constraints,
+        "skipped": {table.name: dict(table.skipped) for table in tables},
     }
     if failed:
-        report.note(f"{len(failed)} trials failed, the last with {failed[-1]}")
+        report.note(f"{_check.amount(len(failed), 'trial')} failed, the last with {failed[-1]}")
     if objective.extra_objectives:
-        pareto.show_front(head, objective, study, found, tables, options["as_json"])
+        pareto.show_front(head, objective, study, found, tables, top, options["as_json"])
     else:
         report.show_search(head, found, tables, top, options["as_json"])
     if figure is not None:
         pareto.draw(objective, study, figure)
+
+
+def _reasons(trials: Sequence[FrozenTrial]) -> list[str]:
+    """Why architectures could not be scored."""
+    return [trial.user_attrs[ERROR] for trial in trials if ERROR in trial.user_attrs]
+
+
+def _nothing_scored(n_trials: int, failed: Sequence[str]) -> str:
+    beyond = n_trials - len(failed)
+    reasons = []
+    if failed:
+        reasons.append(f"{len(failed)} failed, the last with {failed[-1]}")
+    if beyond:
+        reasons.append(f"{beyond} beyond the limits; give higher limits, or more --trials")
+    of = _check.amount(n_trials, "trial")
+    return f"no architecture was scored in {of}: {'; '.join(reasons)}"

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from gennas_optuna import _check
 from gennas_optuna._cli_options import TRAINING_OPTIONS, chosen_space, with_options
 from gennas_optuna._cli_report import note_left_out
 from gennas_optuna._files import write_text
@@ -32,6 +33,7 @@ from gennas_optuna.benchmarks import GroundTruth, Trained, load_truth
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.presets import get_task, packaged_tasks
 from gennas_optuna.samplers import SAMPLERS, make_sampler
+from gennas_optuna.score_file import ScoreFile
 from gennas_optuna.spaces import SearchSpace
 from gennas_optuna.storage import opened_storage
 from gennas_optuna.task import ProxyTask
@@ -109,6 +111,8 @@ def tune_task(space: str, form: str | None, truth: str, **options: Any) -> None:
     objective = _objective(chosen, truth, options)
     # Drawn now, so that too few are told before the search.
     held = None if options["heldout"] is None else _held_out(objective, options)
+    if options["cache"] is not None:
+        ScoreFile(options["cache"]).check_writable()
     if options["out"] is not None and not options["out"].parent.is_dir():
         raise InvalidValueError(f"--out: there is no folder {options['out'].parent}")
     start = _start(chosen, options)
@@ -234,7 +238,7 @@ class _Watch:
         )
         begun = len(finished(study))
         if begun:
-            _err.print(f"going on after {begun} finished trials", style="dim")
+            _err.print(f"going on after {_check.amount(begun, 'finished trial')}", style="dim")
         self._task = self._bar.add_task("", total=total, completed=begun, best="")
 
     def __enter__(self) -> _Watch:
@@ -268,8 +272,9 @@ def _show(found: TaskSearch, report: dict[str, Any], out: Path | None, as_json: 
         click.echo(json.dumps(report, indent=2, allow_nan=False))
         return
     _out.print(
-        f"{found.n_trials} trials ({found.n_trials - found.n_completed} pruned), "
-        f"{found.n_evaluations} architectures trained; "
+        f"{_check.amount(found.n_trials, 'trial')} "
+        f"({found.n_trials - found.n_completed} pruned), "
+        f"{_check.amount(found.n_evaluations, 'architecture')} trained; "
         f"stopped by --{found.stopped.removeprefix('n_')}"
     )
     _out.print(f"best task: trial {found.trial}, {found.task.digest}")

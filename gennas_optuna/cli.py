@@ -11,6 +11,7 @@ import optuna
 from gennas_optuna import _cli_report as report
 from gennas_optuna._cli_nni import nni_group
 from gennas_optuna._cli_options import (
+    JSON_OPTION,
     ScoreCache,
     chosen_space,
     make_evaluator,
@@ -19,6 +20,7 @@ from gennas_optuna._cli_options import (
     space_options,
 )
 from gennas_optuna._cli_plot import plot
+from gennas_optuna._cli_records import report_command
 from gennas_optuna._cli_search import search_command, worker_command
 from gennas_optuna._cli_tune import tune_task
 from gennas_optuna._evaluator import Score
@@ -27,6 +29,7 @@ from gennas_optuna.errors import GenNASError, UnknownNameError
 from gennas_optuna.pool import EvaluatorPool
 from gennas_optuna.proxies import PROXIES
 from gennas_optuna.ranking import rank
+from gennas_optuna.report import record
 from gennas_optuna.spaces import get_space, list_spaces
 
 
@@ -63,7 +66,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+@JSON_OPTION
 def spaces(as_json: bool) -> None:
     """List what can be searched."""
     report.show_spaces([get_space(name) for name in list_spaces()], as_json)
@@ -89,7 +92,7 @@ def score(space: str, form: str | None, arch: tuple[str, ...], **options: Any) -
     ):
         for one, result in zip(archs, pool.map(archs), strict=True):
             cache.add(one, result)
-            records.append(report.record(one, result))
+            records.append(record(one, result))
             progress.advance()
     report.show_scores(records, options["as_json"])
 
@@ -125,6 +128,7 @@ def rank_command(
     chosen = chosen_space(space, form)
     evaluator = make_evaluator(options, proxy)
     table = load_truth(truth, chosen)
+    report.note_left_out(table)
     cache = ScoreCache(options["cache"], evaluator, chosen)
     with report.Progress(samples, f"ranking {space}") as progress:
 
@@ -145,6 +149,7 @@ def rank_command(
         "form": chosen.form,
         "truth": table.name,
         "metric": table.metric,
+        "skipped": dict(table.skipped),
         "proxy": proxy,
         **procedure(evaluator, chosen),
         "inputs": options["inputs"],
@@ -157,6 +162,7 @@ cli.add_command(search_command)
 cli.add_command(worker_command)
 cli.add_command(tune_task)
 cli.add_command(plot)
+cli.add_command(report_command)
 cli.add_command(nni_group)
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
+from gennas_optuna import _check
 from gennas_optuna._figure import new_figure
 from gennas_optuna._studies import counted
 from gennas_optuna._task_result import importances
@@ -76,7 +77,7 @@ def title(study: optuna.Study) -> str:
     trials = counted(study)
     states = Counter(trial.state.name.lower() for trial in trials)
     ended = ", ".join(f"{number} {state}" for state, number in states.items())
-    return f"{study.study_name}: {len(trials)} trials ({ended})"
+    return f"{study.study_name}: {_check.amount(len(trials), 'trial')} ({ended})"
 
 
 def _has(trials: list[optuna.trial.FrozenTrial], cost: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 
 import optuna
@@ -12,13 +11,14 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from gennas_optuna import _check
 from gennas_optuna._evaluator import Score
-from gennas_optuna._lease import WORKER, SignsOfLife, put_back_lost, this_worker
+from gennas_optuna._lease import is_taken, leased_trial, put_back_lost, this_worker
 from gennas_optuna.constraints import feasible
 from gennas_optuna.errors import GenNASError, InvalidValueError
 from gennas_optuna.objective import GenNASObjective
 from gennas_optuna.search import ERROR, Found, fail
 from gennas_optuna.seeding import derive_seed
 from gennas_optuna.spaces import Architecture
+from gennas_optuna.storage import explained
 
 SEARCH = "gennas:search"
 """The attribute of a study that tells what is searched, and under which conditions."""
@@ -113,9 +113,10 @@ def share(
     """The study of that name; whoever comes first makes it.
 
     Raises:
-        InvalidValueError: what is in the storage cannot be read.
+        GenNASError: a setting is wrong, or what is in the storage cannot be read.
     """
-    try:
+    objective.identity()  # what it refuses, such as images that are not there, makes no study
+    with explained(name):
         return optuna.create_study(
             storage=storage,
             study_name=name,
@@ -124,13 +125,6 @@ def share(
             pruner=optuna.pruners.NopPruner(),
             load_if_exists=True,
         )
-    except GenNASError:
-        raise
-    except Exception as error:  # whatever a driver raises, or a damaged file makes Optuna raise
-        reason = _check.shorten(f"{type(error).__name__}: {error}", 200)
-        raise InvalidValueError(
-            f"study {_check.shorten(name)} cannot be opened: {reason}"
-        ) from error
 
 
 def found_in(objective: GenNASObjective, study: optuna.Study) -> list[Found]:
@@ -156,20 +150,11 @@ def _run_one(
     n_trials: int,
     on_trial: Callable[[Architecture, Score], None] | None,
 ) -> None:
-    with warnings.catch_warnings():
-        # Optuna reminds that someone has to take care of the heartbeats.
-        warnings.filterwarnings("ignore", message="Heartbeat of storage")
-        trial = study.ask()
-    try:
-        trial.set_user_attr(WORKER, this_worker())
-        with SignsOfLife(study, trial):
-            if _is_surplus(study, trial, n_trials):
-                study.tell(trial, state=TrialState.PRUNED)
-            else:
-                _evaluate(objective, study, trial, on_trial)
-    except RuntimeError:  # what Optuna raises where a trial that is finished is changed
-        if not _is_taken(study, trial):
-            raise
+    with leased_trial(study) as trial:
+        if _is_surplus(study, trial, n_trials):
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            _evaluate(objective, study, trial, on_trial)
 
 
 def _evaluate(
@@ -193,13 +178,8 @@ def _evaluate(
         study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         raise
     except Exception as error:  # whatever a space or PyTorch raises
-        if not _is_taken(study, trial):
+        if not is_taken(study, trial):
             fail(study, trial, error)
-
-
-def _is_taken(study: optuna.Study, trial: Trial) -> bool:
-    """Whether a trial that was running was taken for lost, and put back by another worker."""
-    return study._storage.get_trial(trial._trial_id).state.is_finished()
 
 
 def _is_surplus(study: optuna.Study, trial: Trial, n_trials: int) -> bool:

@@ -72,7 +72,7 @@ def test_study(run: Any, storage: str, tmp_path: Path) -> None:
 def test_tuning(run: Any, storage: str, tmp_path: Path) -> None:
     out = tmp_path / "tuning.png"
     status, text, _ = run("plot", "tuning", storage, "tuned", "--out", out)
-    assert (status, text) == (0, f"{out}: 1 searches\n")
+    assert (status, text) == (0, f"{out}: 1 search\n")
     report = json.loads(run("plot", "tuning", storage, "tuned", "--out", out, "--json")[1])
     curve = report["studies"]["tuned"]
     study = optuna.load_study(study_name="tuned", storage=open_storage(storage))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from optuna.trial import FixedTrial, TrialState, create_trial
 from torch import nn
 from worker_helpers import Scripted, join, scripted
 
-from gennas_optuna import GenNASObjective, Scale, cli, get_space, search
+from gennas_optuna import GenNASObjective, Scale, get_space, search
 from gennas_optuna.constraints import constraints_func, constraints_of, feasible, set_constraints
 from gennas_optuna.cost import count_cost
 from gennas_optuna.errors import GenNASError, InvalidValueError
@@ -330,21 +329,12 @@ def test_an_objective_that_stands_twice_is_refused() -> None:
 
 
 class TestCommand:
-    def gennas(self, monkeypatch, capsys, *args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gennas", *args])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    def test_search(self, monkeypatch, capsys, tmp_path: Path) -> None:
+    def test_search(self, run, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
         figure = tmp_path / "front.svg"
         args = ["search", "nasbench201", "--trials", "12", "--steps", "1", "--max-params", "8e5"]
         args += ["--objectives", "loss,flops", "--population", "4", "--figure", str(figure)]
-        status, out, err = self.gennas(monkeypatch, capsys, *args, "--json")
+        status, out, err = run(*args, "--json")
         assert status == 0, err
         report = json.loads(out)
         assert report["sampler"] == "nsga2"
@@ -361,13 +351,13 @@ class TestCommand:
         assert losses[0] == report["front"][0]["values"]["loss"]
         assert report["cpu_seconds"] >= sum(row["cpu_seconds"] for row in report["best"])
         assert figure.read_text().startswith("<?xml")
-        status, out, _ = self.gennas(monkeypatch, capsys, *args)
+        status, out, _ = run(*args)
         assert "on the Pareto front" in out
         assert report["front"][0]["arch"] in out
 
-    def test_one_objective_within_limits(self, monkeypatch, capsys) -> None:
+    def test_one_objective_within_limits(self, run) -> None:
         args = ["search", "nasbench201", "--trials", "8", "--steps", "1", "--max-flops", "6e7"]
-        status, out, err = self.gennas(monkeypatch, capsys, *args, "--json")
+        status, out, err = run(*args, "--json")
         assert status == 0, err
         report = json.loads(out)
         assert report["sampler"] == "evolution"
@@ -386,8 +376,8 @@ class TestCommand:
             (["--figure", "x.png"], "--objectives"),
         ],
     )
-    def test_bad_calls(self, monkeypatch, capsys, args: list[str], named: str) -> None:
-        status, out, err = self.gennas(monkeypatch, capsys, "search", "nasbench201", *args)
+    def test_bad_calls(self, run, args: list[str], named: str) -> None:
+        status, out, err = run("search", "nasbench201", *args)
         assert (status, out) == (2, "")
         assert named in err
         assert len(err.strip().splitlines()) == 1

@@ -19,12 +19,13 @@ from worker_helpers import (
     closed_storages,  # noqa: F401 - it is used by all tests here
     hanging_worker,
     join,
+    opened,
     scripted,
     states,
     work_in_threads,
 )
 
-from gennas_optuna import Architecture, _lease, cli, get_space, search
+from gennas_optuna import Architecture, _lease, get_space, search
 from gennas_optuna.errors import GenNASError, InvalidValueError
 from gennas_optuna.pool import EvaluatorPool
 from gennas_optuna.workers import found_in, work
@@ -122,7 +123,7 @@ class TestCount:
         work(scripted(), study, n_trials=1)
         with pytest.raises(InvalidValueError, match="limits"):
             work(scripted(constraints={"params": 1e6}), study, n_trials=2)
-        with pytest.raises(InvalidValueError, match="objectives"):
+        with pytest.raises(InvalidValueError, match="minimises loss, flops"):
             work(scripted(extra_objectives=("flops",)), study, n_trials=2)
 
 
@@ -293,6 +294,8 @@ def test_a_pools_dead_worker_is_replaced() -> None:
     with EvaluatorPool(Deadly(), workers=2) as pool:
         outcomes = list(pool.outcomes(archs))
         again = list(pool.map([SPACE.parse("221221")]))
+        with pytest.raises(GenNASError, match=r"worker that scored .* died, twice"):
+            list(pool.map(archs))
     dead = [isinstance(outcome, BrokenProcessPool) for outcome in outcomes]
     assert dead == [code == "000444" for code in CODES]
     alone = Scripted()
@@ -303,45 +306,62 @@ def test_a_pools_dead_worker_is_replaced() -> None:
 
 
 class TestCommands:
-    def gennas(self, monkeypatch, capsys, *args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gennas", *args])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    def test_the_same_command_goes_on(self, tmp_path: Path, monkeypatch, capsys) -> None:
+    def test_the_same_command_goes_on(self, tmp_path: Path, run) -> None:
         url = f"journal://{tmp_path / 'study'}"
         args = ["search", "nasbench201", "--steps", "1", "--storage", url, "--json", "--trials"]
         for trials, count in (("2", 2), ("3", 3), ("2", 3)):
-            status, out, err = self.gennas(monkeypatch, capsys, *args, trials)
+            status, out, err = run(*args, trials)
             assert status == 0, err
             study = join(url, scripted(), "gennas-nasbench201")
             assert states(study) == {"COMPLETE": count}
             assert json.loads(out)["best"][0]["loss"] == study.best_value
-        status, _, err = self.gennas(monkeypatch, capsys, *args, "4", "--seed", "1")
+        status, _, err = run(*args, "4", "--seed", "1")
         assert status == 2
         assert "another search" in err
 
     @pytest.mark.slow
-    def test_local_processes_and_a_worker(self, tmp_path: Path, monkeypatch, capsys) -> None:
+    def test_local_processes_and_a_worker(self, tmp_path: Path, run) -> None:
         url = str(tmp_path / "study.log")
         args = ["search", "nasbench201", "--steps", "1", "--storage", url, "--trials", "4"]
-        status, out, err = self.gennas(monkeypatch, capsys, *args, "--workers", "2", "--json")
+        status, out, err = run(*args, "--workers", "2", "--json")
         assert status == 0, err
         study = join(url, scripted(), "gennas-nasbench201")
         assert states(study)["COMPLETE"] == json.loads(out)["n_trials"] == 4
         # A worker knows from the study alone what to do; take one trial away to give it some.
         study.set_user_attr("gennas:command", {**study.user_attrs["gennas:command"], "trials": 5})
-        status, _, err = self.gennas(monkeypatch, capsys, "worker", url, "gennas-nasbench201")
+        status, _, err = run("worker", url, "gennas-nasbench201")
         assert status == 0, err
         assert states(study)["COMPLETE"] == 5
 
-    def test_a_worker_without_a_study(self, tmp_path: Path, monkeypatch, capsys) -> None:
+    def test_a_worker_without_a_study(self, tmp_path: Path, run) -> None:
         url = str(tmp_path / "study.log")
-        status, _, err = self.gennas(monkeypatch, capsys, "worker", url, "nothing")
+        opened(url)
+        status, _, err = run("worker", url, "nothing")
         assert status == 2
         assert "nothing" in err
         assert len(err.strip().splitlines()) == 1
+
+    @pytest.mark.parametrize("kind", ["{}/z.journal", "journal://{}/z", "sqlite:///{}/z.db"])
+    def test_a_worker_makes_no_storage(self, kind: str, tmp_path: Path, run) -> None:
+        url = kind.format(tmp_path)
+        status, _, err = run("worker", url, "s")
+        assert status == 2
+        assert "no such file" in err
+        assert "gennas search" in err
+        assert not list(tmp_path.iterdir())
+
+    def test_a_worker_that_finds_all_done(self, tmp_path: Path, run) -> None:
+        url = str(tmp_path / "study.log")
+        args = ["search", "nasbench201", "--steps", "1", "--storage", url, "--trials", "1"]
+        status, _, err = run(*args)
+        assert status == 0, err
+        args = ["worker", url, "gennas-nasbench201", "--json"]
+        status, out, err = run(*args)
+        assert (status, err) == (0, "")
+        assert json.loads(out) == {
+            "study": "gennas-nasbench201",
+            "space": "nasbench201",
+            "form": None,
+            "n_trials": 1,
+            "n_failed": 0,
+        }
