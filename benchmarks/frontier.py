@@ -296,7 +296,7 @@ def figure(results: list[dict[str, Any]], path: Path) -> None:
                 color=colours[kind],
                 markerfacecolor="white" if given else colours[kind],
             )
-        axes.set(xscale="log", xlim=(0.03, 300), title=result["space"])
+        axes.set(xscale="log", xlim=(0.02, 300), title=result["space"])
         axes.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
         axes.grid(alpha=0.3)
     order = sorted(drawn, key=lambda label: [*colours].index(label.partition(",")[0]))

@@ -155,7 +155,7 @@ PRESETS = {
 read fewer steps of smaller batches and let size count; how they rank is in ``docs/results.md``."""
 
 DEFAULT_PRESET = "balanced"
-"""Where both were measured on images it ranks like ``paper`` or better for a fifth of its cost."""
+"""Where both were measured it ranks like ``paper`` or better for a fifth of its cost."""
 
 
 def get_preset(preset: str | Preset) -> Preset:
