@@ -11,7 +11,7 @@ from typing import Any
 
 from gennas_optuna import _check
 from gennas_optuna._evaluator import Evaluator, Score
-from gennas_optuna._processes import end_silently, process_context
+from gennas_optuna._processes import process_context
 from gennas_optuna.cost import Cost
 from gennas_optuna.errors import worker_died
 from gennas_optuna.evaluator import GenNASEvaluator
@@ -79,7 +79,6 @@ _scorer: _Scorer | None = None  # of a worker process
 def _start_worker(make: MakeEvaluator, archs: Sequence[Architecture]) -> None:
     global _scorer  # noqa: PLW0603 - a worker process has one for its lifetime
     _scorer = _Scorer(make, archs)
-    end_silently()
 
 
 def _work(task: ProxyTask, index: int) -> Score:

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from gennas_optuna import _check
 from gennas_optuna._evaluator import Evaluator, Score
-from gennas_optuna._processes import end_silently, process_context
+from gennas_optuna._processes import process_context
 from gennas_optuna.errors import worker_died
 from gennas_optuna.spaces import Architecture
 
@@ -20,7 +20,6 @@ _evaluator: Evaluator | None = None  # of a worker process
 def _start_worker(evaluator: Evaluator) -> None:
     global _evaluator  # noqa: PLW0603 - a worker process has one evaluator for its lifetime
     _evaluator = evaluator
-    end_silently()
 
 
 def _work(arch: Architecture) -> Score:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import optuna
@@ -198,23 +194,3 @@ class TestInterrupted:
         assert (out, err.strip()) == ("", "gennas: interrupted")
         assert states(load(url, name))["FAIL"] == 1
         assert states(load(url, name))["RUNNING"] == 0
-
-    @pytest.mark.slow
-    @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-    @pytest.mark.parametrize("seconds", [0.0, 0.5, 8.0])
-    def test_while_workers_start_and_run(self, tmp_path: Path, seconds: float) -> None:
-        """A terminal sends it to all processes; the first one answers alone."""
-        with subprocess.Popen(
-            [sys.executable, "-m", "gennas_optuna.cli", *SEARCH[:2], "--workers", "3"],
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            cwd=ROOT,
-        ) as process:
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-            while len(children.read_text().split()) < 2:  # one counts resources, one forks
-                time.sleep(0.01)
-            time.sleep(seconds)
-            os.killpg(process.pid, signal.SIGINT)
-            _, err = process.communicate(timeout=100)
-        assert (process.returncode, err.strip()) == (130, "gennas: interrupted")

@@ -43,7 +43,7 @@ def test_tune_task(run: Any, tune: tuple[str, ...], tmp_path: Path) -> None:
     more = ("--trials", 3, "--heldout", 4, "--ensemble", 2, "--out", out)
     status, text, err = run(*args, *more)
     assert status == 0
-    assert "going on after 1 finished trials" in err
+    assert "going on after 1 finished trial" in err
     report = json.loads(out.with_suffix(".provenance.json").read_text())
     assert f"Spearman {report['search']['spearman']:.3f}" in text
     assert report["n_trials"] == 3

@@ -170,7 +170,7 @@ def test_any_data_is_refused_with_an_explanation(data: Any) -> None:
         ({"stages": (Stage(weight=0), Stage(weight=0))}, "one weight must be above 0"),
         ({"stages": (Stage(train_weight=0),)}, "one train_weight must be above 0"),
         ({"noise": 0.1}, "noise=0.1: give a Noise"),
-        ({"optimizer": "sgd"}, "optimizer='sgd': give a Optimizer"),
+        ({"optimizer": "sgd"}, "optimizer='sgd': give an Optimizer"),
         ({"sequence": 48}, "sequence=48: give a SequenceInput"),
         ({"name": None}, "name=None: give a text"),
     ],
