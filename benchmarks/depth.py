@@ -3,8 +3,9 @@
     python -m benchmarks.depth nasbench101 --data TABLES --depth 1 --depth 2 --depth 3
     python -m benchmarks.depth nasbench-nlp --data TABLES --depth 2 --width 100 --width 200
 
-Trains ``--samples`` architectures of a table once per depth and width, as the preset does otherwise, and
-prints how the losses at some steps rank them. The draw is not that of ``benchmarks.ranking``.
+Trains ``--samples`` architectures of a table once per depth and width, as the preset does
+otherwise, and prints how the losses at some steps rank them. The draw is not that of
+``benchmarks.ranking``.
 """
 
 from __future__ import annotations

@@ -32,7 +32,6 @@ from gennas_optuna._files import write_text
 from gennas_optuna._task_bound import upper_bound
 from gennas_optuna._task_result import (
     correlate_losses,
-    correlation_record,
     importances,
     losses_of,
     mean_rank,
@@ -41,6 +40,7 @@ from gennas_optuna._task_result import (
 from gennas_optuna._task_study import completed, finished, open_study
 from gennas_optuna.correlation import spearman
 from gennas_optuna.presets import found_in, packaged_tasks
+from gennas_optuna.report import correlation_record
 from gennas_optuna.samplers import make_sampler
 from gennas_optuna.seeding import numpy_generator
 from gennas_optuna.task_search import ProxyTaskObjective, draw_distinct, search_task

@@ -13,13 +13,12 @@ from gennas_optuna._cli_report import print_json
 from gennas_optuna._figure import ENDINGS, check_figure
 from gennas_optuna._scored import match_scores, read_ranking
 from gennas_optuna._studies import opened_studies
-from gennas_optuna._task_result import correlation_record
 from gennas_optuna._task_study import check_direction
 from gennas_optuna.plots_ranking import caption, plot_scatter
 from gennas_optuna.plots_search import convergence, plot_convergence
 from gennas_optuna.plots_study import plot_study, title
 from gennas_optuna.presets import get_task
-from gennas_optuna.report import study_report
+from gennas_optuna.report import correlation_record, study_report
 from gennas_optuna.spaces import get_space
 
 

@@ -16,13 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gennas_optuna import _check
 from gennas_optuna._cli_options import TRAINING_OPTIONS, chosen_space, with_options
-from gennas_optuna._cli_report import note_left_out
+from gennas_optuna._cli_report import note_left_out, print_json
 from gennas_optuna._files import write_text
 from gennas_optuna._task_bound import STATISTICS
 from gennas_optuna._task_result import (
     TaskSearch,
     correlate_losses,
-    correlation_record,
     importances,
     mean_rank,
     score_tasks,
@@ -32,6 +31,7 @@ from gennas_optuna._task_study import completed, finished, open_study
 from gennas_optuna.benchmarks import GroundTruth, Trained, load_truth
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.presets import get_task, packaged_tasks
+from gennas_optuna.report import correlation_record
 from gennas_optuna.samplers import SAMPLERS, make_sampler
 from gennas_optuna.score_file import ScoreFile
 from gennas_optuna.spaces import SearchSpace
@@ -269,7 +269,7 @@ def _write(path: Path, task: ProxyTask, report: dict[str, Any]) -> None:
 
 def _show(found: TaskSearch, report: dict[str, Any], out: Path | None, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(report, indent=2, allow_nan=False))
+        print_json(report)
         return
     _out.print(
         f"{_check.amount(found.n_trials, 'trial')} "

@@ -222,12 +222,9 @@ def _batch(
     own = isinstance(given, torch.Tensor) and given.shape[1:2] == (channels,)
     batch = evaluator._batch(task, tapped, shape if own else (3, *shape[1:]))
     images = batch.inputs
-    if own:
-        pass
-    elif channels == 1:
-        images = images.mean(1, keepdim=True)
-    elif channels != 3:
-        images = images[:, [i % 3 for i in range(channels)]]
+    if images.shape[1] != channels:
+        colours = [i % 3 for i in range(channels)]
+        images = images.mean(1, keepdim=True) if channels == 1 else images[:, colours]
     return Batch(images.contiguous(), batch.targets, batch.noise)
 
 

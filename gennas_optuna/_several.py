@@ -31,7 +31,7 @@ class SeveralObjectives:
             for name in _check.sequence(extra_objectives, "extra_objectives")
         )
         if len(set(self.extra_objectives)) < len(self.extra_objectives):
-            raise InvalidValueError(f"extra_objectives={extra_objectives!r}: one stands twice")
+            raise InvalidValueError(f"extra_objectives={extra_objectives!r}: give each once")
         self.constraints = check_constraints(constraints)
 
     @property

@@ -45,11 +45,15 @@ class EvaluatorFactory:
         return self._evaluator("default")
 
     def _evaluator(self, task: str | ProxyTask) -> GenNASEvaluator:
-        return GenNASEvaluator(task, report_steps=(), **self.__getstate__())
+        return GenNASEvaluator(task, report_steps=(), **self._settings)
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __getstate__(self) -> dict[str, Any]:
         """The settings alone: other processes load their own images."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return self._settings
 
 
 class _Scorer:

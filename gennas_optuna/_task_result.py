@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from gennas_optuna.benchmarks import GroundTruth, Trained
 from gennas_optuna.correlation import RankCorrelation, rank_correlation
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.pool import EvaluatorPool
+from gennas_optuna.report import correlation_record
 from gennas_optuna.score_file import ScoreFile, finite
 from gennas_optuna.task import ProxyTask
 
@@ -176,14 +177,6 @@ def correlate_losses(
     return rank_correlation(
         [-loss for loss in losses], [truth.goodness(record) for record in records]
     )
-
-
-def correlation_record(found: RankCorrelation) -> dict[str, Any]:
-    """A correlation for JSON."""
-    data = asdict(found)
-    for name in ("spearman_ci", "kendall_ci"):
-        data[name] = [finite(end) for end in data[name]]
-    return data
 
 
 def importances(study: optuna.Study) -> dict[str, float]:

@@ -12,7 +12,7 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
-from gennas_optuna._figure import check_figure, new_figure, save
+from gennas_optuna._figure import new_figure, save
 from gennas_optuna._task_study import trained
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.inputs import load_images
@@ -23,14 +23,7 @@ from gennas_optuna.task import Batch, ProxyTask
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = [
-    "best_so_far",
-    "check_figure",
-    "mean_curve",
-    "plot_best_so_far",
-    "plot_task",
-    "save",
-]
+__all__ = ["best_so_far", "mean_curve", "plot_best_so_far", "plot_task", "save"]
 
 Floats = npt.NDArray[np.float64]
 

@@ -23,6 +23,7 @@ from gennas_optuna._check import shorten
 from gennas_optuna._evaluator import Score
 from gennas_optuna._files import check_writable, read_data, write_text
 from gennas_optuna._studies import counted, cpu_seconds
+from gennas_optuna.correlation import RankCorrelation
 from gennas_optuna.errors import DataFileError
 from gennas_optuna.ranking import Ranking
 from gennas_optuna.score_file import finite
@@ -67,6 +68,17 @@ def record(arch: Architecture, score: Score) -> dict[str, Any]:
     }
 
 
+def correlation_record(found: RankCorrelation) -> dict[str, Any]:
+    """A correlation; what is not a number is ``None``."""
+    return {
+        "n": found.n,
+        "spearman": finite(found.spearman),
+        "spearman_ci": [finite(end) for end in found.spearman_ci],
+        "kendall": finite(found.kendall),
+        "kendall_ci": [finite(end) for end in found.kendall_ci],
+    }
+
+
 def ranking_report(ranking: Ranking, facts: Mapping[str, Any] | None = None) -> Report:
     """Correlations with their intervals, and a record an architecture with its ``truth``.
 
@@ -74,13 +86,8 @@ def ranking_report(ranking: Ranking, facts: Mapping[str, Any] | None = None) -> 
         ranking: the outcome of :func:`gennas_optuna.rank`.
         facts: what else holds for all of it, such as the settings.
     """
-    found = ranking.correlation
     results = {
-        "n": found.n,
-        "spearman": finite(found.spearman),
-        "spearman_ci": [finite(x) for x in found.spearman_ci],
-        "kendall": finite(found.kendall),
-        "kendall_ci": [finite(x) for x in found.kendall_ci],
+        **correlation_record(ranking.correlation),
         "cpu_seconds_per_arch": ranking.cpu_seconds_per_arch,
     }
     records = [

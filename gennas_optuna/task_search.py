@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
@@ -181,7 +182,7 @@ class ProxyTaskObjective:
         """For ``create_study(direction=...)``."""
         return StudyDirection.MAXIMIZE
 
-    @property
+    @cached_property
     def conditions(self) -> dict[str, Any]:
         """All that the value of a parameter set depends on, for provenance."""
         archs = "\n".join(str(record.arch) for record in self.archs)

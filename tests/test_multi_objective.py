@@ -324,7 +324,7 @@ def test_a_study_of_one_direction_is_refused_before_training() -> None:
 
 
 def test_an_objective_that_stands_twice_is_refused() -> None:
-    with pytest.raises(GenNASError, match="twice"):
+    with pytest.raises(GenNASError, match="give each once"):
         GenNASObjective(SPACE, extra_objectives=("flops", "flops"))
 
 
