@@ -10,11 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from image_files import (
+    WRITERS,
+    Writer,
+    plain_images,
+    write_cifar10,
+    write_cifar100,
+    write_folder,
+    write_npz,
+)
 from PIL import Image
 
 import parity
-from gennas_optuna import GenNASEvaluator, get_space
-from gennas_optuna._input_identity import input_identity
 from gennas_optuna.errors import DataFileError, GenNASError, InvalidValueError, MissingFileError
 from gennas_optuna.inputs import MEAN, PHOTOGRAPHS, STD, load_images
 from gennas_optuna.task_parts import Noise
@@ -25,12 +32,6 @@ def load(source: Any, count: int = 4, seed: int = 0, **options: Any) -> torch.Te
     return load_images(source, count=count, generator=generator, **options)
 
 
-def plain_images(n: int, side: int = 32) -> np.ndarray:
-    """Image k is of one grey level, k * 20."""
-    levels = np.arange(n, dtype=np.uint8) * 20
-    return np.broadcast_to(levels[:, None, None, None], (n, side, side, 3)).copy()
-
-
 def normalised(grey: int) -> list[float]:
     """By hand, from CIFAR-10's published mean and deviation."""
     mean, std = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
@@ -39,47 +40,6 @@ def normalised(grey: int) -> list[float]:
 
 def grey_levels(batch: torch.Tensor) -> list[int]:
     return [round(float(image[0].mean() * 63.0 + 125.3)) for image in batch]
-
-
-def write_folder(folder: Path, images: np.ndarray, suffix: str = ".png") -> Path:
-    folder.mkdir(parents=True)
-    for k, image in enumerate(images):
-        Image.fromarray(image).save(folder / f"{k}{suffix}")
-    return folder
-
-
-def write_npz(folder: Path, images: np.ndarray) -> Path:
-    folder.mkdir(parents=True)
-    np.savez(folder / "images.npz", labels=np.arange(len(images)), images=images)
-    return folder / "images.npz"
-
-
-def as_rows(images: np.ndarray) -> np.ndarray:
-    """(N, 32, 32, 3) to CIFAR's rows: red, green and blue one after the other."""
-    return images.transpose(0, 3, 1, 2).reshape(-1, 3072)
-
-
-def write_cifar10(root: Path, images: np.ndarray) -> Path:
-    folder = root / "cifar-10-batches-py"
-    folder.mkdir(parents=True)
-    for k, part in enumerate(np.array_split(as_rows(images), 5)):
-        content = {b"batch_label": b"x", b"labels": [0] * len(part), b"data": part}
-        (folder / f"data_batch_{k + 1}").write_bytes(pickle.dumps(content, protocol=2))
-    test = {b"data": as_rows(np.full((1, 32, 32, 3), 255, np.uint8))}
-    (folder / "test_batch").write_bytes(pickle.dumps(test, protocol=2))
-    return root
-
-
-def write_cifar100(root: Path, images: np.ndarray) -> Path:
-    folder = root / "cifar-100-python"
-    folder.mkdir(parents=True)
-    content = {b"data": as_rows(images), b"fine_labels": [0] * len(images)}
-    (folder / "train").write_bytes(pickle.dumps(content, protocol=2))
-    return root
-
-
-WRITERS = (write_npz, write_folder, write_cifar10, write_cifar100)
-Writer = Callable[[Path, np.ndarray], Path]
 
 
 def test_the_constants_are_cifars() -> None:
@@ -101,30 +61,6 @@ def test_named_sources(source: str) -> None:
 
 def test_nothing_given_means_photographs() -> None:
     assert torch.equal(load(None), load("photos"))
-
-
-@pytest.mark.parametrize("writer", [write_folder, write_npz, write_cifar10, write_cifar100])
-def test_sources_are_told_apart_by_content_not_by_place(writer: Writer, tmp_path: Path) -> None:
-    counts = {"one": 12, "same": 12, "other": 14}
-    found = [
-        input_identity(writer(tmp_path / name, plain_images(count)))
-        for name, count in counts.items()
-    ]
-    assert found[0] == found[1] != found[2]
-
-
-def test_tensors_are_told_apart_by_content() -> None:
-    ones = torch.ones(4, 3, 32, 32)
-    assert input_identity(ones) == input_identity(ones.clone()) != input_identity(ones * 2)
-    assert input_identity(None) == input_identity("photos") == "photos"
-
-
-def test_a_file_that_was_replaced_is_another_source(tmp_path: Path) -> None:
-    space = get_space("nasbench201")
-    npz = write_npz(tmp_path / "images", plain_images(12))
-    before = GenNASEvaluator(inputs=npz).identity(space)
-    np.savez(npz, plain_images(12)[::-1])
-    assert GenNASEvaluator(inputs=npz).identity(space) != before
 
 
 def test_a_generator_is_needed(global_random_state_untouched: None) -> None:
