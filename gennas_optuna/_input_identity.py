@@ -24,7 +24,8 @@ def input_identity(source: Inputs) -> str:
     """
     if isinstance(source, torch.Tensor):
         values = source.detach().to("cpu", torch.float32).contiguous()
-        return hashlib.sha256(values.numpy().tobytes()).hexdigest()
+        content = str(tuple(values.shape)).encode() + values.numpy().tobytes()
+        return hashlib.sha256(content).hexdigest()
     place = existing(source)
     if isinstance(place, str):
         return place

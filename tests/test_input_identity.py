@@ -23,9 +23,10 @@ def test_sources_are_told_apart_by_content_not_by_place(writer: Writer, tmp_path
     assert found[0] == found[1] != found[2]
 
 
-def test_tensors_are_told_apart_by_content() -> None:
+def test_tensors_are_told_apart_by_content_and_shape() -> None:
     ones = torch.ones(4, 3, 32, 32)
     assert input_identity(ones) == input_identity(ones.clone()) != input_identity(ones * 2)
+    assert input_identity(ones) != input_identity(ones.reshape(8, 3, 16, 32))
     assert input_identity(None) == input_identity("photos") == "photos"
 
 

@@ -1,0 +1,94 @@
+"""Which task ranks best where none was searched for: the mean rank of each over the spaces.
+
+    python -m benchmarks.generic darts-in enas-in --task generic --task nasbench101-fast \
+        --data TABLES --scores SCORES
+
+Figures are Spearman's correlations. A task is not judged in the space, or family of spaces, that it
+was searched in; the rank of the others there is among themselves, from 0 for the best to 1 for the
+worst. Finished scores are kept in ``--scores``, so a run that is stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import click
+import numpy as np
+from scipy import stats
+
+from benchmarks.ranking import TABLES, kept_ranking
+from gennas_optuna import GenNASEvaluator, ProxyTask, get_space, get_task, load_truth
+from gennas_optuna.presets import found_in
+from gennas_optuna.spaces import SearchSpace
+
+
+@click.command()
+@click.argument("spaces", nargs=-1, required=True)
+@click.option("--task", "names", multiple=True, required=True, help="The tasks that are compared.")
+@click.option("--data", type=click.Path(path_type=Path), default=Path("."), help="The tables.")
+@click.option("--scores", type=click.Path(path_type=Path), required=True, help="Kept scores.")
+@click.option("--samples", default=60, show_default=True, help="Architectures per space.")
+@click.option("--preset", default="fast", show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Of the draw and of the scores.")
+@click.option("--workers", default=1, show_default=True, help="Processes.")
+def main(
+    spaces: tuple[str, ...],
+    names: tuple[str, ...],
+    data: Path,
+    scores: Path,
+    samples: int,
+    preset: str,
+    seed: int,
+    workers: int,
+) -> None:
+    """Print the table for SPACES."""
+    scores.mkdir(parents=True, exist_ok=True)
+    tasks = [get_task(name) for name in names]
+    heads = ["space", "n", *(name.rpartition("#")[2] for name in names)]
+    click.echo(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    found = np.full((len(spaces), len(tasks)), math.nan)
+    for row, name in zip(found, spaces, strict=True):
+        space = get_space(name)
+        table = next(table for table in TABLES if table.space == name)
+        truth = load_truth(table.name(data), space)
+        n = min(samples, len(truth))
+        cells = []
+        for i, task in enumerate(tasks):
+            evaluator = GenNASEvaluator(task, preset=preset, seed=seed, device="cpu")
+            ranking = kept_ranking(truth, evaluator, n, seed, scores, workers)
+            diverged = sum(math.isinf(record.score.loss) for record in ranking.records)
+            cells.append(f"{ranking.correlation.spearman:.3f}")
+            if diverged:
+                cells[-1] += f" ({diverged} diverged)"
+            if _searched_in(task, space):
+                cells[-1] = f"*{cells[-1]}*"
+            else:
+                row[i] = ranking.correlation.spearman
+        click.echo(f"| {name} | {n} | {' | '.join(cells)} |")
+    ranks = [_ranks(row) for row in found]
+    everywhere = ~np.isnan(found).any(axis=1)
+    for label, values in (
+        ("mean rank", np.nanmean(ranks, axis=0)),
+        ("mean where none was searched", found[everywhere].mean(axis=0)),
+    ):
+        click.echo(f"| {label} | | {' | '.join(f'{value:.3f}' for value in values)} |")
+
+
+def _searched_in(task: ProxyTask, space: SearchSpace) -> bool:
+    """Whether the task is what the search in this space, or in its family, found."""
+    if found_in(task) is None:
+        return False
+    presets = (None, "fast", "balanced", "paper")
+    return any(get_task("default", space, preset=preset) == task for preset in presets)
+
+
+def _ranks(row: np.ndarray) -> np.ndarray:
+    judged = ~np.isnan(row)
+    ranks = np.full(len(row), math.nan)
+    ranks[judged] = (stats.rankdata(-row[judged]) - 1) / max(1, judged.sum() - 1)
+    return ranks
+
+
+if __name__ == "__main__":
+    main()
