@@ -66,13 +66,18 @@ def main(
             else:
                 row[i] = ranking.correlation.spearman
         click.echo(f"| {name} | {n} | {' | '.join(cells)} |")
-    ranks = [_ranks(row) for row in found]
     everywhere = ~np.isnan(found).any(axis=1)
-    for label, values in (
-        ("mean rank", np.nanmean(ranks, axis=0)),
-        ("mean where none was searched", found[everywhere].mean(axis=0)),
+    for label, columns in (
+        ("mean rank", np.array([_ranks(row) for row in found]).T),
+        ("mean where none was searched", found[everywhere].T),
     ):
-        click.echo(f"| {label} | | {' | '.join(f'{value:.3f}' for value in values)} |")
+        click.echo(f"| {label} | | {' | '.join(map(_mean, columns))} |")
+
+
+def _mean(values: np.ndarray) -> str:
+    """Of those that there are."""
+    known = values[~np.isnan(values)]
+    return f"{known.mean():.3f}" if len(known) else ""
 
 
 def _searched_in(task: ProxyTask, space: SearchSpace) -> bool:
