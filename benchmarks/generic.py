@@ -19,7 +19,7 @@ from scipy import stats
 
 from benchmarks.ranking import TABLES, kept_ranking
 from gennas_optuna import GenNASEvaluator, ProxyTask, get_space, get_task, load_truth
-from gennas_optuna.presets import found_in
+from gennas_optuna.presets import family, found_in
 from gennas_optuna.spaces import SearchSpace
 
 
@@ -81,11 +81,9 @@ def _mean(values: np.ndarray) -> str:
 
 
 def _searched_in(task: ProxyTask, space: SearchSpace) -> bool:
-    """Whether the task is what the search in this space, or in its family, found."""
-    if found_in(task) is None:
-        return False
-    presets = (None, "fast", "balanced", "paper")
-    return any(get_task("default", space, preset=preset) == task for preset in presets)
+    """Whether the search that found the task was in this space, or in its family."""
+    origin = found_in(task)
+    return origin is not None and family(origin) == family(space.name)
 
 
 def _ranks(row: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,24 @@ def test_every_packaged_task_is_one_and_named_like_its_file(name: str, tmp_path:
 def test_tasks_that_were_found_say_where_they_come_from() -> None:
     folder = Path(str(resources.files(presets))) / "provenance"
     found = sorted(path.stem for path in folder.glob("*.json"))
-    assert found == [name for name in list_tasks() if not name.startswith("generic")]
-    assert found == sorted(TRUTHS)
+    assert found == sorted([*TRUTHS, "generic-fast"])
+    assert set(list_tasks()) - set(found) == {"generic", "generic-sequence"}
     for name in found:
+        assert get_task(name).digest == _origin(name)["task_digest"]
+    for name in TRUTHS:
         origin = _origin(name)
-        assert get_task(name).digest == origin["task_digest"]
         assert len(origin["losses"]) == len(origin["archs"]) == origin["n_archs"]
+
+
+def test_the_generic_task_of_the_cheap_presets_is_one_that_was_found_made_safe() -> None:
+    """Fewer target channels than the tap's act like a larger learning rate on the head."""
+    task, origin = get_task("generic-fast"), _origin("generic-fast")
+    source = get_task(origin["from"])
+    assert source.digest == origin["from_digest"]
+    *same, last = source.stages
+    assert task.stages == (*same, replace(last, channels=1.0))
+    assert replace(task, stages=source.stages).digest == source.digest
+    assert all(stage.channels >= 1 for stage in task.stages)
 
 
 def test_packaged_tasks_fit_a_space_and_begin_with_its_default() -> None:
@@ -70,6 +83,7 @@ def test_packaged_tasks_fit_a_space_and_begin_with_its_default() -> None:
 def test_a_task_tells_the_space_it_was_found_in() -> None:
     origins = {name: presets.found_in(get_task(name)) for name in list_tasks()}
     assert origins["nasbench201-fast"] == "nasbench201"
+    assert origins["generic-fast"] == "nasbench201"
     assert origins["nds-stages-fast"] == "resnext-a-in"
     assert origins["generic"] is None
 
@@ -131,8 +145,13 @@ def test_a_task_that_was_found_for_a_preset_is_the_default_there(
     """A task is the default only where it was searched for: that space at that preset."""
     space = get_space("nasbench201")
     assert get_task("default", space, preset="fast").name == "nasbench201-fast"
-    assert get_task("default", get_space("nasbench-macro"), preset="fast").name == "generic"
     assert get_task("default", space, preset="paper").name == "generic"
+    unknown = get_space("nasbench-macro")  # nothing was found there
+    others = {name: get_task("default", unknown, preset=name).name for name in PRESETS}
+    assert others == {"paper": "generic", "balanced": "generic-fast", "fast": "generic-fast"}
+    for name in ("darts-in", "amoeba"):
+        cells = [get_task("default", get_space(name), preset=preset) for preset in PRESETS]
+        assert {task.name for task in cells} == {"generic"}
     for name in ("resnet", "resnext-a-in", "resnext-b"):  # found in one of the family
         assert get_task("default", get_space(name), preset="fast").name == "nds-stages-fast"
         assert get_task("default", get_space(name), preset="balanced").name == "nds-stages-fast"
@@ -203,7 +222,9 @@ def test_what_is_neither_a_name_nor_a_file(name: Any) -> None:
 
 
 def test_the_names_are_told() -> None:
-    with pytest.raises(MissingFileError, match=r"task 'genric'.*default, generic, generic-seq"):
+    with pytest.raises(
+        MissingFileError, match=r"task 'genric'.*default, generic, generic-fast, generic-seq"
+    ):
         get_task("genric")
 
 

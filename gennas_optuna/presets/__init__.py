@@ -13,11 +13,15 @@ from gennas_optuna._check import shorten
 from gennas_optuna._files import read_data
 from gennas_optuna.errors import MissingFileError
 from gennas_optuna.spaces import SearchSpace, get_space, list_spaces
-from gennas_optuna.spaces.nds import STAGE_SPACES
+from gennas_optuna.spaces.nds import CELL_SPACES, STAGE_SPACES
 from gennas_optuna.task import ProxyTask
 
 _DEFAULTS = {"NCHW": "generic", "LND": "generic-sequence"}
-"""The task of a space without one of its own, by the layout of its taps."""
+"""The task of a space without one of its own, by the layout of its taps, where there is none with
+the preset's name behind it (``generic-fast``)."""
+
+_BY_HAND = frozenset(CELL_SPACES)
+"""Spaces where the generic task written by hand was measured to rank as well as the one found."""
 
 _FAMILIES = dict.fromkeys(STAGE_SPACES, "nds-stages")
 """Spaces that share what was found in one of them (see its provenance), by the family's name."""
@@ -42,9 +46,9 @@ def get_task(
     Args:
         task: ``"default"``: the task that was found for ``space`` or its family at this preset
             (``balanced`` shares those of ``fast``) if there is one, else the one named like the
-            space, else the generic task of its layout; a name from :func:`list_tasks`; the name
-            of a space, for its default; a file that :meth:`ProxyTask.load` reads; or a task,
-            which is passed through.
+            space, else the generic task of its layout, at this preset if there is one; a name from
+            :func:`list_tasks`; the name of a space, for its default; a file that
+            :meth:`ProxyTask.load` reads; or a task, which is passed through.
         space: what the default is for; any image space if not given.
         preset: name of the preset that the default is for.
 
@@ -88,13 +92,19 @@ def found_in(task: ProxyTask) -> str | None:
     return str(read_data(file)["space"])
 
 
+def family(space: str) -> str:
+    """The family of spaces that share a task found in one of them; else the space's own name."""
+    return _FAMILIES.get(space, space)
+
+
 def _default(space: SearchSpace | None, preset: str | None, names: Collection[str]) -> str:
-    if space is None:
-        return _DEFAULTS["NCHW"]
-    places = [space.name, _FAMILIES.get(space.name, space.name)]
+    generic = _DEFAULTS["NCHW" if space is None else space.layout]
     found_at = [name for name in (preset, _ALSO.get(preset or "")) if name]
+    places = [] if space is None else [space.name, family(space.name)]
     own = [*(f"{place}-{name}" for name in found_at for place in places), *places]
-    return next((name for name in own if name in names), _DEFAULTS[space.layout])
+    if space is not None and space.name not in _BY_HAND:
+        own += [f"{generic}-{name}" for name in found_at]
+    return next((name for name in own if name in names), generic)
 
 
 def _files(*within: str) -> dict[str, Path]:
