@@ -42,7 +42,8 @@ def main(
     """Print both tables for SPACE."""
     table = next(t for t in TABLES if t.space == space)
     truth = load_truth(table.name(data), get_space(space))
-    full = GenNASEvaluator(task, preset=preset, seed=seed, device="cpu").steps
+    whole = GenNASEvaluator(task, preset=preset, seed=seed, device="cpu")
+    full = whole.steps_for(truth.space)
     steps = sorted({math.ceil(full * k / 8) for k in range(1, 9)})
     evaluator = GenNASEvaluator(task, preset=preset, report_steps=steps, seed=seed, device="cpu")
     records = {r.arch.key: r for r in truth.sample(min(samples, len(truth)), _rng(seed))}
