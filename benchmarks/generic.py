@@ -66,10 +66,12 @@ def main(
             else:
                 row[i] = ranking.correlation.spearman
         click.echo(f"| {name} | {n} | {' | '.join(cells)} |")
-    everywhere = ~np.isnan(found).any(axis=1)
+    judged = ~np.isnan(found)
+    ranks = stats.rankdata(-found, axis=1, nan_policy="omit") - 1
+    ranks /= np.maximum(1, judged.sum(axis=1, keepdims=True) - 1)
     for label, columns in (
-        ("mean rank", np.array([_ranks(row) for row in found]).T),
-        ("mean where none was searched", found[everywhere].T),
+        ("mean rank", ranks.T),
+        ("mean where none was searched", found[judged.all(axis=1)].T),
     ):
         click.echo(f"| {label} | | {' | '.join(map(_mean, columns))} |")
 
@@ -84,13 +86,6 @@ def _searched_in(task: ProxyTask, space: SearchSpace) -> bool:
     """Whether the search that found the task was in this space, or in its family."""
     origin = found_in(task)
     return origin is not None and family(origin) == family(space.name)
-
-
-def _ranks(row: np.ndarray) -> np.ndarray:
-    judged = ~np.isnan(row)
-    ranks = np.full(len(row), math.nan)
-    ranks[judged] = (stats.rankdata(-row[judged]) - 1) / max(1, judged.sum() - 1)
-    return ranks
 
 
 if __name__ == "__main__":
