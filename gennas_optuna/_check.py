@@ -95,8 +95,8 @@ def instance(value: Any, where: str, cls: type) -> None:
 
 
 def sequence(value: Any, where: str) -> Sequence[Any]:
-    """A list or tuple."""
-    if isinstance(value, (list, tuple)):
+    """A list, a tuple or a range."""
+    if isinstance(value, (list, tuple, range)):
         return value
     raise InvalidValueError(f"{where}={shorten(value)}: give a list")
 

@@ -246,7 +246,8 @@ def _task(
         _check.whole(size, "input_shape", low=1, high=65536)
     images = len(shape) == 3
     if task is None:
-        task = get_task("generic" if images else "generic-sequence")
+        name = "default" if images else "generic-sequence"
+        task = get_task(name, preset=evaluator._task_preset)
     if images != (task.sequence is None):
         kind = "images, (C, H, W)" if task.sequence is None else "sequences, (L, D) or (L,)"
         raise InvalidValueError(f"input_shape={shape}: task {task.name!r} is for {kind}")

@@ -67,8 +67,9 @@ def score(
         taps: module paths of the feature maps to read, as many as the task has stages, early to
             late; ``path#2`` is what a module's second call returns. By default the last map of
             each of the last resolutions, or of each share of the depth.
-        task: ``"default"`` (``generic`` for images, ``generic-sequence`` otherwise), a name, a
-            file, or a :class:`ProxyTask`. A sequence task takes its sizes from ``input_shape``.
+        task: ``"default"`` (``generic-sequence`` for sequences; for images ``generic-fast``, or
+            ``generic`` if the preset is ``paper``), a name, a file, or a :class:`ProxyTask`. A
+            sequence task takes its sizes from ``input_shape``.
         preset: how long and how it is read, see :class:`GenNASEvaluator`; sizes and initial
             weights are the module's own.
         steps: optimiser steps, if not the preset's.

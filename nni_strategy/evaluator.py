@@ -49,8 +49,8 @@ class GenNASEvaluator(Evaluator):  # type: ignore[misc] # NNI has no types
         ... )
 
     Args:
-        task: ``"default"`` (``generic``), the name of a packaged task or of a space (for its
-            default), a file, or a :class:`ProxyTask`.
+        task: ``"default"`` (``generic-fast``, or ``generic`` if the preset is ``paper``), the name
+            of a packaged task or of a space (for its default), a file, or a :class:`ProxyTask`.
         preset: ``"fast"``, ``"balanced"``, ``"paper"`` or a
             :class:`~gennas_optuna.settings.Preset`: how long it is trained and how the loss is
             read. Sizes and initial weights are the model's own.

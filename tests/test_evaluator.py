@@ -93,7 +93,7 @@ def test_encodings_of_one_network_get_one_loss_and_are_trained_once() -> None:
 
 
 def test_report_steps_do_not_change_the_loss() -> None:
-    evaluator = tiny(steps=4, report_steps=[1, 2, 3])
+    evaluator = tiny(steps=4, report_steps=range(1, 4))
     seen: list[tuple[int, float]] = []
     score = evaluator.evaluate(ARCHS[1], lambda step, loss: seen.append((step, loss)))
     assert score.trace is not None

@@ -21,6 +21,7 @@ from gennas_optuna._module_taps import ModuleTaps
 from gennas_optuna._tap_finder import trace
 from gennas_optuna.regression import fit, make_heads
 from gennas_optuna.seeding import torch_generator
+from gennas_optuna.settings import PRESETS
 from gennas_optuna.taps import StagedModel, TapInfo
 
 # The user's module ---------------------------------------------------------------------------
@@ -115,6 +116,13 @@ def test_the_loss_is_that_of_the_same_backbone_by_hand() -> None:
     expected = fit(model, heads, batch, task.stages, optimizer=task.optimizer, steps=6)
     assert found.loss == pytest.approx(expected.loss, rel=1e-5)
     assert [tap.name for tap in found.taps] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_default_task_is_the_one_for_modules_at_the_preset(preset: str) -> None:
+    name = "generic" if preset == "paper" else "generic-fast"
+    found = quick(Stages(), preset=preset, steps=10)
+    assert found.loss == quick(Stages(), preset=preset, steps=10, task=name).loss
 
 
 def test_redrawn_weights_make_the_loss_the_architectures() -> None:

@@ -178,7 +178,8 @@ def test_presets_are_those_of_the_package(preset: str, steps: int) -> None:
     assert shown == evaluator.extra_repr()
     if preset == "balanced":
         assert GenNASEvaluator().extra_repr() == shown
-    settings: dict[str, Any] = {"preset": preset, "steps": 10}
+    # Not more: in so narrow a network rounding grows a hundredfold a step.
+    settings: dict[str, Any] = {"preset": preset, "steps": 3}
     alone = score(model, taps=hub_taps(model, 3), verbose=False, **settings)
     # The size that counts is that up to the last tap here, and of the whole module there.
     close = pytest.approx(alone.loss, rel=1e-4)

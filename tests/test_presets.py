@@ -146,6 +146,8 @@ def test_a_task_that_was_found_for_a_preset_is_the_default_there(
     space = get_space("nasbench201")
     assert get_task("default", space, preset="fast").name == "nasbench201-fast"
     assert get_task("default", space, preset="paper").name == "generic"
+    modules = {name: get_task("default", preset=name).name for name in PRESETS}
+    assert modules == {"paper": "generic", "balanced": "generic-fast", "fast": "generic-fast"}
     unknown = get_space("nasbench-macro")  # nothing was found there
     others = {name: get_task("default", unknown, preset=name).name for name in PRESETS}
     assert others == {"paper": "generic", "balanced": "generic-fast", "fast": "generic-fast"}

@@ -49,7 +49,7 @@ def get_task(
             space, else the generic task of its layout, at this preset if there is one; a name from
             :func:`list_tasks`; the name of a space, for its default; a file that
             :meth:`ProxyTask.load` reads; or a task, which is passed through.
-        space: what the default is for; any image space if not given.
+        space: what the default is for; any network for images if not given.
         preset: name of the preset that the default is for.
 
     Raises:
@@ -102,7 +102,7 @@ def _default(space: SearchSpace | None, preset: str | None, names: Collection[st
     found_at = [name for name in (preset, _ALSO.get(preset or "")) if name]
     places = [] if space is None else [space.name, family(space.name)]
     own = [*(f"{place}-{name}" for name in found_at for place in places), *places]
-    if space is not None and space.name not in _BY_HAND:
+    if space is None or space.name not in _BY_HAND:
         own += [f"{generic}-{name}" for name in found_at]
     return next((name for name in own if name in names), generic)
 
