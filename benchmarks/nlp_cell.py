@@ -5,18 +5,18 @@ layers 400->600->600->400, Adam, weight drop and dropout) and prints, for each r
 seconds for building the network and 100 steps, and the relative difference of the losses after
 a few steps without the random drops.
 
-    python benchmarks/nlp_cell.py [--threads 1] [--repeats 3] [RECIPE.json ...]
+    python -m benchmarks.nlp_cell [RECIPE.json ...]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
 import time
 from pathlib import Path
 
+import click
 import torch
 from torch.nn import functional as F
 
@@ -27,14 +27,11 @@ from nlp_recipes import GRU, LSTM, RNN
 from plain_recurrent import PlainNet
 
 SPACE = get_space("nasbench-nlp")
-STEPS = 100
 
 
-def recipes(paths: list[str]) -> dict[str, str]:
+def recipes(paths: tuple[Path, ...]) -> dict[str, str]:
     if paths:
-        return {
-            Path(path).stem[-24:]: json.loads(Path(path).read_text())["recepie"] for path in paths
-        }
+        return {path.stem[-24:]: json.loads(path.read_text())["recepie"] for path in paths}
     return {"RNN": RNN, "GRU": GRU, "LSTM": LSTM}
 
 
@@ -56,7 +53,7 @@ class Run:
         """One optimiser step; the loss before it."""
         self.adam.zero_grad()
         loss = F.mse_loss(self.head(self.net(self.x)[0]), self.y)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.adam.step()
         return float(loss.detach())
 
@@ -76,8 +73,8 @@ def difference(recipe: str, steps: int = 5) -> float:
     return max(abs(a - b) / b for a, b in losses)
 
 
-def seconds(recipe: str, plain: bool) -> float:
-    """For one architecture: building it and training it for 100 steps."""
+def seconds(recipe: str, plain: bool, steps: int) -> float:
+    """For one architecture: building it and training it."""
     arch = SPACE.parse(recipe)
     start = time.perf_counter()
     net = SPACE.build(arch, generator=torch.Generator().manual_seed(0))
@@ -85,32 +82,33 @@ def seconds(recipe: str, plain: bool) -> float:
         net = PlainNet(net, arch.code)
         start = time.perf_counter()  # what remains of building it is next to nothing
     run = Run(net.train())
-    for _ in range(STEPS):
+    for _ in range(steps):
         run.step()
     return time.perf_counter() - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("recipes", nargs="*", help="records of the benchmark")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=3)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    print(
-        f"{'recipe':24} {'nodes':>5} {'plain s':>8} {'fast s':>8} {'ratio':>6} {'loss diff':>10}"
-    )
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--threads", default=1, show_default=True, help="PyTorch threads.")
+@click.option("--repeats", default=3, show_default=True, help="Runs, whose median is shown.")
+@click.option("--steps", default=100, show_default=True, help="Optimiser steps.")
+def main(paths: tuple[Path, ...], threads: int, repeats: int, steps: int) -> None:
+    """Time the recipes of the benchmark's records PATHS; by default of RNN, GRU and LSTM."""
+    torch.set_num_threads(threads)
+    click.echo("| recipe | nodes | plain s | ours s | ratio | losses differ by |")
+    click.echo("|---|---|---|---|---|---|")
     ratios = []
-    for name, recipe in recipes(args.recipes).items():
-        runs = [(seconds(recipe, True), seconds(recipe, False)) for _ in range(args.repeats)]
-        plain, fast = (statistics.median(times) for times in zip(*runs, strict=True))
-        ratios.append(plain / fast)
-        nodes = len(json.loads(recipe))
-        print(
-            f"{name:24} {nodes:5} {plain:8.2f} {fast:8.2f} {ratios[-1]:6.2f} {difference(recipe):10.1e}",
-            flush=True,
+    for name, recipe in recipes(paths).items():
+        runs = [
+            (seconds(recipe, True, steps), seconds(recipe, False, steps)) for _ in range(repeats)
+        ]
+        plain, ours = (statistics.median(times) for times in zip(*runs, strict=True))
+        ratios.append(plain / ours)
+        click.echo(
+            f"| {name} | {len(json.loads(recipe))} | {plain:.2f} | {ours:.2f} "
+            f"| {ratios[-1]:.2f} | {difference(recipe):.1e} |"
         )
-    print(f"median ratio {statistics.median(ratios):.2f}, {args.threads} thread(s)")
+    click.echo(f"\nmedian ratio {statistics.median(ratios):.2f}, {threads} thread(s)")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,10 +36,10 @@ def plain_network(arch: Architecture) -> nn.Module:
                 pad = layer.kernel // 2
                 plain = nn.AvgPool2d(layer.kernel, layer.stride, pad, count_include_pad=False)
                 setattr(parent, name, plain)
-            elif isinstance(layer, DepthwiseConv2d):
-                layer.__class__ = nn.Conv2d  # the same parameters, PyTorch's own passes
+            elif isinstance(layer, DepthwiseConv2d):  # the same parameters, PyTorch's own passes
+                layer.__class__ = nn.Conv2d  # type: ignore[assignment]
             elif isinstance(layer, MaxPool):
-                layer.__class__ = nn.MaxPool2d
+                layer.__class__ = nn.MaxPool2d  # type: ignore[assignment]
     return model
 
 
@@ -57,11 +58,11 @@ def plain_loss(model: nn.Module, batch: Batch, task: ProxyTask, steps: int) -> f
     settings = task.optimizer
     decay = [p for p in parameters if p.dim() > 1]
     rest = [p for p in parameters if p.dim() == 1]
-    optimizer = torch.optim.SGD(
-        [{"params": decay, "weight_decay": settings.weight_decay}, {"params": rest}],
-        lr=settings.lr,
-        momentum=settings.momentum,
-    )
+    groups: list[dict[str, Any]] = [
+        {"params": decay, "weight_decay": settings.weight_decay},
+        {"params": rest},
+    ]
+    optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
 
     def loss(weights: list[float]) -> torch.Tensor:
         x = inputs + batch.noise.level * torch.randn_like(inputs)
@@ -73,7 +74,8 @@ def plain_loss(model: nn.Module, batch: Batch, task: ProxyTask, steps: int) -> f
     model.train()
     for _ in range(steps):
         optimizer.zero_grad()
-        loss([stage.training_weight for stage in task.stages]).backward()
+        training = loss([stage.training_weight for stage in task.stages])
+        training.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     model.eval()
     heads.eval()
@@ -110,7 +112,9 @@ class _Cell201(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         states = [x]
         for edges, sources in zip(self.edges, self.sources, strict=True):
-            states.append(sum(op(states[s]) for op, s in zip(edges, sources, strict=True)))
+            assert isinstance(edges, nn.ModuleList)
+            total: Any = sum(op(states[s]) for op, s in zip(edges, sources, strict=True))
+            states.append(total)
         return states[-1]
 
 
@@ -148,7 +152,8 @@ class _Residual(nn.Module):
         self.side = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(c_in, c_out, 1, bias=False))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.main(x) + self.side(x)
+        total: torch.Tensor = self.main(x) + self.side(x)
+        return total
 
 
 def _pruned(matrix: list[list[int]], ops: list[str]) -> tuple[list[list[int]], list[str]]:

@@ -70,7 +70,8 @@ def _make(
         options["image_size"] = size
     if windowed:
         options["window_size"] = size // 32
-    return getattr(hf, head)(getattr(hf, config)(num_labels=1000, **options))
+    model: nn.Module = getattr(hf, head)(getattr(hf, config)(num_labels=1000, **options))
+    return model
 
 
 def _family(

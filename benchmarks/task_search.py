@@ -182,16 +182,18 @@ def _means(
     def mean(method: str, index: Any) -> float:
         return float(np.mean([spearman(s[index], goodness[index]) for s in by_method[method]]))
 
+    def difference(method: str, other: str, index: Any) -> float:
+        return mean(method, index) - mean(other, index)
+
     baselines = [name for name in ("generic", "published") if name in by_method]
     found = []
     for method, some in by_method.items():
         entry: dict[str, Any] = {"method": method, "searches": len(some)}
-        entry["spearman"] = _with_interval(lambda i, m=method: mean(m, i), len(goodness))
+        entry["spearman"] = _with_interval(partial(mean, method), len(goodness))
         for other in baselines:
             if other != method:
-                entry[f"over_{other}"] = _with_interval(
-                    lambda i, m=method, o=other: mean(m, i) - mean(o, i), len(goodness)
-                )
+                gap = partial(difference, method, other)
+                entry[f"over_{other}"] = _with_interval(gap, len(goodness))
         found.append(entry)
     return found
 
@@ -260,8 +262,9 @@ def _replays(
                         needed = k
                         break
                 spent += needed
-                lost += needed < len(scores) and trial.value > best
-                best = max(best, trial.value)
+                value = trial.value or 0.0
+                lost += needed < len(scores) and value > best
+                best = max(best, value)
             total = len(objective.archs) * len(trials)
             found.append(
                 {

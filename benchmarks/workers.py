@@ -13,7 +13,6 @@ stops and starts the database twice as well.
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import os
 import random
 import shlex
@@ -26,6 +25,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -211,7 +211,7 @@ def kill(
     # A process that has imported everything forks the workers, so that they start at once.
     context = process_context()
 
-    def begin() -> multiprocessing.Process:
+    def begin() -> BaseProcess:
         process = context.Process(target=run_worker, args=(storage, name, trials, steps))
         process.start()
         return process
