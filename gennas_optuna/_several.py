@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from optuna.pruners import NopPruner
 from optuna.study import Study, StudyDirection
 from optuna.trial import BaseTrial, Trial
 
@@ -45,14 +46,18 @@ class SeveralObjectives:
         return ["loss", *self.extra_objectives]
 
     def check_trial(self, trial: BaseTrial) -> None:
-        """See that the trial's study takes several values, before they are found.
+        """See that the trial's study takes what the objective gives, before it is found.
 
-        One value may be one of several of a study's, and be turned by the function that calls.
+        One value may be one of several of a study's. The function that calls may turn it for a
+        study that maximises, but no pruner may see the losses then: it would prune the best.
 
         Raises:
-            InvalidValueError: it takes one only.
+            InvalidValueError: the study takes one value of several, or maximises the loss.
         """
-        if self.extra_objectives and isinstance(trial, Trial) and len(trial.study.directions) < 2:
+        if not isinstance(trial, Trial) or len(trial.study.directions) > 1:
+            return
+        maximises = trial.study.direction == StudyDirection.MAXIMIZE
+        if self.extra_objectives or (maximises and not isinstance(trial.study.pruner, NopPruner)):
             self.check_study(trial.study)
 
     def check_study(self, study: Study) -> None:

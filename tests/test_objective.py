@@ -7,10 +7,12 @@ import pickle
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from plain_modules import Stages
 
 from gennas_optuna import (
     GenNASObjective,
@@ -18,6 +20,7 @@ from gennas_optuna import (
     Scale,
     get_space,
     search,
+    with_score,
 )
 from gennas_optuna.errors import GenNASError
 from gennas_optuna.samplers import make_sampler
@@ -122,6 +125,17 @@ def test_search_wants_a_study_of_its_directions(study: optuna.Study) -> None:
     with pytest.raises(GenNASError, match=r"objective\.directions"):
         search(tiny(), study, n_trials=2)
     assert not study.trials
+
+
+@pytest.mark.parametrize("objective", [tiny(), with_score(lambda trial: Stages(), steps=2)])
+def test_no_study_keeps_the_worst(objective: Callable[[optuna.Trial], float]) -> None:
+    """One that maximises losses would, and its pruner would prune the best."""
+    study = optuna.create_study(direction="maximize")
+    with pytest.raises(GenNASError, match=r"directions maximize; this search minimises loss"):
+        study.optimize(objective, n_trials=1)
+    turned = optuna.create_study(direction="maximize", pruner=optuna.pruners.NopPruner())
+    turned.optimize(lambda trial: -objective(trial), n_trials=1)
+    assert turned.best_value < 0
 
 
 @pytest.mark.parametrize("n_trials", ["a", -1, 2.0])
