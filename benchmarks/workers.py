@@ -35,6 +35,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from gennas_optuna import (
+    Architecture,
     GenNASEvaluator,
     GenNASObjective,
     ProxyEvaluator,
@@ -44,6 +45,7 @@ from gennas_optuna import (
 )
 from gennas_optuna._lease import WORKER
 from gennas_optuna._processes import process_context
+from gennas_optuna.pool import EvaluatorPool
 from gennas_optuna.settings import Preset
 from gennas_optuna.storage import open_storage
 from gennas_optuna.workers import share, work
@@ -105,11 +107,18 @@ def socket_port() -> Iterator[int]:
         yield sock.getsockname()[1]
 
 
-def _evaluate(trials: int, steps: int, seed: int, barrier: Barrier) -> None:
+def _drawn(count: int) -> list[Architecture]:
+    """Different networks, the same ones for every number of processes."""
+    rng, found = np.random.default_rng(0), dict[str, Architecture]()
+    while len(found) < count:
+        arch = get_space(SPACE).sample(rng)
+        found.setdefault(arch.key, arch)
+    return list(found.values())
+
+
+def _evaluate(archs: list[Architecture], steps: int, barrier: Barrier) -> None:
     evaluator = GenNASEvaluator(steps=steps)
-    rng = np.random.default_rng(seed)
-    archs = [get_space(SPACE).sample(rng) for _ in range(trials + 1)]
-    evaluator.evaluate(archs.pop())  # what is made once is made before the clock runs
+    evaluator.evaluate(archs[0])  # what is made once is made before the clock runs
     barrier.wait()
     for arch in archs:
         evaluator.evaluate(arch, reuse=False)
@@ -120,10 +129,10 @@ def without_study(trials: int, steps: int, processes: int) -> float:
     """Architectures per minute of processes that know nothing of each other: what can be had."""
     context = process_context()
     barrier = context.Barrier(processes + 1, timeout=1200)
-    each = trials // processes
+    archs = _drawn(trials)
     started = [
-        context.Process(target=_evaluate, args=(each, steps, seed, barrier))
-        for seed in range(processes)
+        context.Process(target=_evaluate, args=(archs[first::processes], steps, barrier))
+        for first in range(processes)
     ]
     for process in started:
         process.start()
@@ -133,7 +142,19 @@ def without_study(trials: int, steps: int, processes: int) -> float:
     seconds = time.monotonic() - begin
     for process in started:
         process.join()
-    return 60 * each * processes / seconds
+    return 60 * trials / seconds
+
+
+def in_a_pool(trials: int, steps: int, workers: int) -> float:
+    """Architectures per minute of what ranks and scores, from the first one's end."""
+    evaluator = GenNASEvaluator(steps=steps)
+    with EvaluatorPool(evaluator, workers) as pool:
+        found = pool.map(_drawn(trials + workers))
+        for _ in range(workers):
+            next(found)
+        begin = time.monotonic()
+        done = sum(1 for _ in found)
+    return 60 * done / (time.monotonic() - begin)
 
 
 @main.command()
@@ -148,6 +169,8 @@ def throughput(storage: str | None, trials: int, steps: int, counts: tuple[int, 
     print(f"|{'---|' * (len(counts) + 1)}")
     alone = [f"{without_study(trials, steps, count):.0f}" for count in counts]
     print(f"| no study | {' | '.join(alone)} |", flush=True)
+    pooled = [f"{in_a_pool(trials, steps, count):.0f}" for count in counts]
+    print(f"| `gennas rank` | {' | '.join(pooled)} |", flush=True)
     with places(storage) as found:
         for kind, url in found.items():
             if url is None:
