@@ -111,9 +111,7 @@ def _modules(choice: int, layer: Layer) -> list[nn.Module]:
         return [_InvertedResidual(c_in, c_out, stride, expansion, kernel, add=layer.plain)]
     if layer.plain:
         return []
-    return [
-        nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride=stride, bias=False), nn.BatchNorm2d(c_out))
-    ]
+    return [nn.Sequential(PointwiseConv2d(c_in, c_out, stride=stride), nn.BatchNorm2d(c_out))]
 
 
 class _InvertedResidual(nn.Module):

@@ -52,7 +52,7 @@ class FactorizedReduction(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
-        self.even = nn.Conv2d(channels_in, channels_out // 2, 1, stride=2, bias=False)
+        self.even = PointwiseConv2d(channels_in, channels_out // 2, stride=2)
         self.odd = PointwiseConv2d(channels_in, channels_out // 2)
         self.norm = nn.BatchNorm2d(channels_out)
 
