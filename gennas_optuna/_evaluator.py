@@ -60,6 +60,7 @@ class Evaluator(ABC):
         self.device = _device(device)
         self._scores: dict[tuple[SearchSpace, str], Score] = {}
         self._costs: dict[tuple[Architecture, bool], Cost] = {}
+        self._stopped: dict[tuple[SearchSpace, str], dict[int, float]] = {}
         self._make_locks()
 
     @abstractmethod
@@ -97,7 +98,8 @@ class Evaluator(ABC):
         Args:
             arch: from any search space.
             on_eval: called with (step, loss) at each reported step; it may raise to stop, and
-                then nothing is cached. For a cached score it sees the recorded losses.
+                then there is no score. For a network that was trained before, to the end or not,
+                it first sees the losses that were recorded.
             reuse: take the score of an equal network that was evaluated before, if there is one.
         """
         _check.instance(arch, "arch", Architecture)
@@ -108,8 +110,10 @@ class Evaluator(ABC):
             with lock:
                 score = self._scores.get(identity) if reuse else None
                 if score is None:
-                    score = self._timed(arch, on_eval)
+                    watch = self._resumed(identity, on_eval) if reuse else on_eval
+                    score = self._timed(arch, watch)
                     self._scores[identity] = score
+                    self._stopped.pop(identity, None)
                     return score
         finally:
             self._locks.pop(identity, None)  # whoever waits for it has it
@@ -119,6 +123,24 @@ class Evaluator(ABC):
                     on_eval(step, loss)
         cost = self._cost(arch)
         return replace(score, params=cost.params, flops=cost.flops)
+
+    def _resumed(self, identity: tuple[SearchSpace, str], on_eval: OnEval | None) -> OnEval | None:
+        """``on_eval``, having seen what a training that was stopped had found.
+
+        Training it anew would find the same, so whoever stops at one of these saves it.
+        """
+        if on_eval is None:
+            return None
+        seen = dict(self._stopped.get(identity, {}))
+        for step, loss in seen.items():
+            on_eval(step, loss)
+
+        def watch(step: int, loss: float) -> None:
+            if step not in seen:
+                self._stopped.setdefault(identity, {})[step] = loss
+                on_eval(step, loss)
+
+        return watch
 
     def _timed(self, arch: Architecture, on_eval: OnEval | None) -> Score:
         clock = time.thread_time if self.threads == 1 else time.process_time

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from gennas_optuna import _check
 from gennas_optuna.errors import GenNASError, InvalidValueError
@@ -41,16 +42,38 @@ def private_copy(module: nn.Module) -> nn.Module:
     Hooks that look on (forward, backward) do not, so that they see nothing of the scoring.
     """
     try:
-        clone = copy.deepcopy(module)
+        clone = copy.deepcopy(module, _copied_otherwise(module))
+        for part in clone.modules():
+            for name in ("_forward_hooks", "_backward_hooks", "_backward_pre_hooks"):
+                getattr(part, name).clear()
+        clone.to("cpu").float().zero_grad(set_to_none=True)
     except Exception as error:  # what a foreign module raises is not known
         raise InvalidValueError(
             f"the module cannot be copied: {one_line(error)}; score a fresh one"
         ) from error
-    for part in clone.modules():
-        for name in ("_forward_hooks", "_backward_hooks", "_backward_pre_hooks"):
-            getattr(part, name).clear()
-    clone.to("cpu").float().zero_grad(set_to_none=True)
+    for parameter in clone.parameters():  # whatever the layout, ``view`` works and losses agree
+        if not is_lazy(parameter):
+            parameter.data = parameter.data.contiguous()
     return clone
+
+
+def _copied_otherwise(module: nn.Module) -> dict[int, Any]:
+    """Copies of what ``deepcopy`` refuses, by identity.
+
+    These are the results that weight norm and pruning keep, and the buffers of lazy layers.
+    """
+    copies: dict[int, Any] = {
+        id(value): value.detach().clone()
+        for part in module.modules()
+        for value in vars(part).values()
+        if isinstance(value, torch.Tensor) and value.grad_fn is not None
+    }
+    for buffer in module.buffers():
+        if isinstance(buffer, UninitializedBuffer):
+            copies[id(buffer)] = UninitializedBuffer(  # type: ignore[call-arg]
+                device=buffer.device, dtype=buffer.dtype
+            )
+    return copies
 
 
 def redraw(model: nn.Module) -> tuple[str, ...]:
@@ -122,8 +145,10 @@ def one_line(error: BaseException, limit: int = 300) -> str:
 def check_module(value: Any) -> None:
     """An ``nn.Module`` that Python code runs."""
     _check.instance(value, "model", nn.Module)
-    if isinstance(value, torch.jit.ScriptModule):
-        raise InvalidValueError(
-            f"model={_check.shorten(type(value).__name__)}: compiled by TorchScript, whose "
-            "feature maps cannot be read; give the module it was made from"
-        )
+    for name, part in value.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            where = f"its part {name!r}" if name else type(part).__name__
+            raise InvalidValueError(
+                f"model={_check.shorten(type(value).__name__)}: {where} is compiled by "
+                "TorchScript, whose feature maps cannot be read; give the module it was made from"
+            )

@@ -95,9 +95,10 @@ def score_module(
     clock = time.thread_time if evaluator.threads == 1 else time.process_time
     start, cpu_start = time.perf_counter(), clock()
     with (
+        # First: its lock keeps other modules' threads from settings that the process has once.
+        seeded_globals(derive_seed(evaluator.seed, "module"), device),
         default_settings(device, evaluator.threads),
         _plain_transformers(),
-        seeded_globals(derive_seed(evaluator.seed, "module"), device),
     ):
         clone = private_copy(model)
         width = 1 if task.sequence is None else task.sequence.dimension
@@ -141,8 +142,13 @@ def _measure(
 ) -> float:
     """One of :data:`gennas_optuna.constraints.MEASURES`."""
     if name == "latency":
-        threads = evaluator.threads
-        return latency(tapped, input_shape, device=evaluator.device, threads=threads)
+        return latency(
+            tapped,
+            input_shape,
+            device=evaluator.device,
+            threads=evaluator.threads,
+            channels_last=False,  # foreign modules ``view`` their maps
+        )
     return float(peak_memory(tapped, input_shape) if name == "memory" else getattr(cost, name))
 
 

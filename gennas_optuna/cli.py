@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -38,6 +39,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         cli.main(standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         sys.exit(2)
@@ -45,9 +47,20 @@ def main() -> None:
         _fail(error.format_message())
     except GenNASError as error:
         _fail(str(error))
+    except OSError as error:
+        _unwritten(error)
     except (click.Abort, KeyboardInterrupt):
         click.echo("gennas: interrupted", err=True)
         sys.exit(130)
+
+
+def _unwritten(error: OSError) -> None:
+    """What is printed cannot be written: the disk is full, or nobody reads any more."""
+    # So that Python does not try again when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        sys.exit(1)
+    _fail(f"cannot write the output: {error.strerror or error}")
 
 
 def _fail(message: str) -> None:

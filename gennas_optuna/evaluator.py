@@ -134,9 +134,15 @@ class GenNASEvaluator(Evaluator):
 
     def reports_for(self, space: SearchSpace | None) -> tuple[int, ...]:
         """After which of these steps the loss is reported."""
-        if self._reports is not None:
-            return self._reports
         steps = self.steps_for(space)
+        if self._reports is not None:
+            if max(self._reports, default=0) > steps:
+                what = "modules" if space is None else f"networks of {space.name}"
+                raise InvalidValueError(
+                    f"report_steps={list(self._reports)}: give steps from 1 to {steps}, for which "
+                    f"{what} are trained here"
+                )
+            return self._reports
         return tuple(sorted({max(1, round(steps * share)) for share in REPORTS}))
 
     def task_for(self, space: SearchSpace) -> ProxyTask:

@@ -18,6 +18,7 @@ def latency(
     device: torch.device | str = "cpu",
     threads: int = 1,
     min_seconds: float = MIN_SECONDS,
+    channels_last: bool = True,
 ) -> float:
     """Milliseconds of one pass in evaluation mode, for a batch of one input.
 
@@ -30,12 +31,13 @@ def latency(
         device: where it runs.
         threads: PyTorch threads.
         min_seconds: how long to measure at least.
+        channels_last: lay images' weights out so, which is faster.
     """
     sequence = model.taps[0].layout == "LND"
     shape = (input_shape[0], 1, *input_shape[1:]) if sequence else (1, *input_shape)
     was_training = model.training
     model.to(device).eval()
-    if not sequence:
+    if channels_last and not sequence:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     from torch.utils.benchmark import Timer  # noqa: PLC0415 - slow to import
 

@@ -208,7 +208,10 @@ class _BeyondLimitsError(Exception):
 
 
 def with_score(build_model: Callable[[Any], nn.Module], **settings: Any) -> ModuleObjective:
-    """Turn a function from trial to module into an objective; settings as in :func:`score`.
+    """Turn a function from trial to module into an objective of an Optuna study.
+
+    Settings are those of :func:`score` but for ``verbose`` and ``on_eval``, and
+    ``extra_objectives`` and ``constraints`` as of :class:`GenNASObjective`.
 
     Examples:
         >>> import optuna

@@ -103,6 +103,8 @@ class GenNASObjective(SeveralObjectives):
             device=device,
             threads=threads,
         )
+        if isinstance(self.evaluator, GenNASEvaluator):
+            self.evaluator.reports_for(self.space)  # refused here rather than in each trial
 
     def __call__(self, trial: BaseTrial) -> float | tuple[float, ...]:
         """Score the architecture that the trial proposes.

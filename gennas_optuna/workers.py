@@ -83,6 +83,7 @@ def claim(objective: GenNASObjective, study: optuna.Study) -> None:
     search = {"space": space.name, "form": space.form, "conditions": objective.identity()}
     before = study.user_attrs.get(SEARCH)
     if before is None:
+        _see_that_trials_are_ours(objective, study)
         study.set_user_attr(SEARCH, search)
     elif before != search:
         name = next(name for name in search if before.get(name) != search[name])
@@ -93,6 +94,26 @@ def claim(objective: GenNASObjective, study: optuna.Study) -> None:
             else f"study {study.study_name!r} is of another search: its {name} is "
             f"{_check.shorten(before.get(name))}, not {search[name]!r}; give another study name"
         )
+
+
+def _see_that_trials_are_ours(objective: GenNASObjective, study: optuna.Study) -> None:
+    """Of a study that no search has claimed; ``study.optimize`` leaves trials in such.
+
+    Raises:
+        InvalidValueError: a trial is of another search, or of none.
+    """
+    own = {"gennas:space": repr(objective.space), "gennas:task": objective.identity()}
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        found = {name: trial.user_attrs.get(name) for name in own}
+        if found != own:
+            kind = "no search of a space" if None in found.values() else "another search"
+            raise InvalidValueError(
+                f"study {study.study_name!r}: its trial {trial.number} is of {kind} ("
+                + ", ".join(f"{name} {_check.shorten(value)}" for name, value in found.items())
+                + "; here "
+                + ", ".join(f"{name} {_check.shorten(value)}" for name, value in own.items())
+                + "); give the same settings, or another study name"
+            )
 
 
 def own_seed(seed: int, study_name: str) -> int:

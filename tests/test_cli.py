@@ -223,3 +223,12 @@ def test_the_program_is_installed_and_a_bad_call_has_no_traceback() -> None:
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_output_that_cannot_be_written_is_one_clear_line() -> None:
+    command = [sys.executable, "-m", "gennas_optuna.cli", "spaces", "--json"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "gennas: error: cannot write the output: No space left on device\n"

@@ -6,6 +6,7 @@ import math
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -115,6 +116,70 @@ def test_a_stopped_evaluation_is_not_cached() -> None:
     with pytest.raises(StopError):
         evaluator.evaluate(ARCHS[0], stop)
     assert evaluator.cached(ARCHS[0]) is None
+
+
+def test_a_network_that_is_stopped_again_is_not_trained_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class StopError(Exception):
+        pass
+
+    evaluator, seen = tiny(steps=4, report_steps=[1, 2, 3]), []
+    trained, measure = [], evaluator._measure
+    monkeypatch.setattr(evaluator, "_measure", lambda *a: trained.append(a) or measure(*a))
+
+    def until(last: int) -> None:
+        def look(step: int, loss: float) -> None:
+            seen.append((step, loss))
+            if step == last:
+                raise StopError
+
+        seen.clear()
+        evaluator.evaluate(ARCHS[0], look)
+
+    for last, trainings in ((2, 1), (2, 1), (1, 1), (3, 2), (3, 2)):
+        with pytest.raises(StopError):
+            until(last)
+        assert [step for step, _ in seen] == list(range(1, last + 1))
+        assert len(trained) == trainings
+    until(9)  # to the end
+    assert [step for step, _ in seen] == [1, 2, 3, 4]
+    assert len(trained) == 3
+    whole = tiny(steps=4, report_steps=[1, 2, 3]).evaluate(ARCHS[0]).trace
+    assert whole is not None
+    assert seen == list(zip(whole.steps, whole.losses, strict=True))
+
+
+def test_report_steps_that_never_come_are_refused() -> None:
+    evaluator = GenNASEvaluator(preset="fast", report_steps=[30], device="cpu")  # 60 in some space
+    with pytest.raises(GenNASError, match=r"report_steps=\[30\]: give steps from 1 to 25"):
+        evaluator.evaluate(ARCHS[0])
+    with pytest.raises(GenNASError, match=r"networks of nasbench201"):
+        GenNASObjective(SPACE, preset="fast", report_steps=[30])
+
+
+def test_threads_compute_in_single_precision_until_the_last_has_ended() -> None:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        inside, outside = threading.Event(), threading.Event()
+
+        def look(step: int, loss: float) -> None:
+            inside.set()
+            outside.wait(60)
+
+        evaluator, second = tiny(steps=2, report_steps=[1]), tiny(steps=2, report_steps=[1])
+        expected = tiny(steps=2).evaluate(ARCHS[1]).loss
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(evaluator.evaluate, ARCHS[0], look)
+            inside.wait(60)
+            assert second.evaluate(ARCHS[1]).loss == expected
+            assert torch.get_default_dtype() == torch.float32  # the first is at work
+            outside.set()
+            first.result()
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(before)
 
 
 def test_divergence_is_a_status() -> None:

@@ -8,12 +8,15 @@ import pickle
 import subprocess
 import sys
 import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from plain_modules import Failing, Language, Stages, quick
 from torch import nn
+from torch.nn.utils import prune
 
 from gennas_optuna import GenNASError, GenNASEvaluator, get_task
 from gennas_optuna._module_copy import redraw
@@ -273,6 +276,57 @@ def test_compiled_modules_are_refused() -> None:
     compiled = torch.jit.trace(nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8))
     with pytest.raises(GenNASError, match="TorchScript"):
         quick(compiled)
+    net = Stages()
+    net.a = torch.jit.trace(nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8))
+    with pytest.raises(GenNASError, match=r"its part 'a' is compiled by TorchScript"):
+        quick(net)
+
+
+class Viewing(Stages):
+    """Reads its last map as many hand-written networks do."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        last = self.c(self.b(self.a(x)))
+        return last.view(len(x), -1)
+
+
+def test_the_layout_of_a_modules_weights_does_not_matter() -> None:
+    laid_out = Viewing().to(memory_format=torch.channels_last)
+    assert quick(laid_out).loss == quick(Viewing()).loss
+
+
+def test_modules_that_keep_what_they_compute() -> None:
+    """Weight norm and pruning keep the weight that they compute, a part of a graph."""
+    normed, pruned = Stages(), Stages()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is a newer weight norm
+        nn.utils.weight_norm(normed.b[0])
+    prune.l1_unstructured(pruned.b[0], "weight", 0.5)
+    for net, kept in ((normed, {"b.0.weight_g", "b.0.weight_v"}), (pruned, {"b.0.weight_orig"})):
+        found = quick(net)
+        assert math.isfinite(found.loss)
+        assert set(found.kept) == kept
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_lazy_layers_with_buffers() -> None:
+    parts = [nn.Sequential(nn.LazyConv2d(4, 3, 2, 1), nn.LazyBatchNorm2d()) for _ in range(3)]
+    assert math.isfinite(quick(nn.Sequential(*parts)).loss)
+
+
+def test_threads_find_the_same_loss_and_leave_settings_alone() -> None:
+    """Encoders have a fast path in evaluation mode, which hides multiply-accumulates."""
+    net = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 3)
+    evaluator = GenNASEvaluator(steps=1)
+
+    def found(_: int) -> tuple[float, int]:
+        score = evaluator.evaluate(net, input_shape=(4, 8))
+        return score.loss, score.flops
+
+    with ThreadPoolExecutor(4) as pool:
+        scores = set(pool.map(found, range(16)))
+    assert scores == {found(0)}
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_modules_that_cannot_be_copied_drawn_or_trained_say_why() -> None:
@@ -283,10 +337,12 @@ def test_modules_that_cannot_be_copied_drawn_or_trained_say_why() -> None:
     with pytest.raises(GenNASError, match=r"Odd.reset_parameters failed: ZeroDivisionError: odd"):
         quick(Odd())
     assert math.isfinite(quick(Odd(), init="as_given").loss)
-    kept = Stages()
-    kept.memory = kept.head(torch.zeros(1, 4))  # a part of a graph
+    locked = Stages()
+    locked.lock = threading.Lock()
     with pytest.raises(GenNASError, match="cannot be copied"):
-        quick(kept)
+        quick(locked)
+    with pytest.raises(GenNASError, match="cannot be copied"):
+        quick(Stages().to("meta"))
 
     class Spoilt(Stages):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

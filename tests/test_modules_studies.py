@@ -85,6 +85,17 @@ def test_several_objectives() -> None:
     assert trial.values[2] == trial.user_attrs["gennas:cost"]["flops"]
 
 
+def test_latency_of_a_network_that_views_its_maps() -> None:
+    class Viewing(Stages):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.c(self.b(self.a(x))).view(len(x), -1)
+
+    objective = with_score(lambda trial: Viewing(), steps=1, extra_objectives=["latency"])
+    study = optuna.create_study(directions=objective.directions)
+    study.optimize(objective, n_trials=1)
+    assert study.trials[0].values[1] > 0
+
+
 def test_latency_and_memory() -> None:
     """Memory: what the space's own count gives for the same network."""
     space = get_space("nasbench201")

@@ -126,6 +126,22 @@ class TestCount:
         with pytest.raises(InvalidValueError, match="minimises loss, flops"):
             work(scripted(extra_objectives=("flops",)), study, n_trials=2)
 
+    def test_so_is_one_that_study_optimize_filled(self) -> None:
+        """No search is noted in it, but its trials say what they are of."""
+        study = join(None, scripted())
+        study.optimize(scripted(constraints={"params": 1e9}), n_trials=1)
+        with pytest.raises(InvalidValueError, match="trial 0 is of another search"):
+            work(scripted(), study, n_trials=2)
+        strange = optuna.create_study()
+        strange.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+        with pytest.raises(InvalidValueError, match="trial 0 is of no search"):
+            work(scripted(), strange, n_trials=2)
+        assert not strange.user_attrs
+        own = optuna.create_study()
+        own.optimize(scripted(), n_trials=1)
+        work(scripted(), own, n_trials=2)
+        assert len(own.trials) == 2
+
 
 class TestLost:
     @pytest.mark.slow
