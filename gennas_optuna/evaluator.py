@@ -44,7 +44,7 @@ class GenNASEvaluator(Evaluator):
 
     Every architecture sees the same images, targets and noise. Its initial weights derive from
     ``seed`` and its key alone, so its loss depends neither on what was scored before it nor on
-    the process; and no network is trained twice by one evaluator.
+    the process; and no network is trained to the end twice by one evaluator.
 
     Args:
         task: ``"default"`` (the space's own task for the preset, see
