@@ -134,10 +134,16 @@ def _nearest(maps: list[Reading], targets: list[float], final: int) -> list[Read
         near = off <= final / (2 * len(targets) + 2) or level == levels[-1]
         if near and len(set(picks)) == len(targets):
             return [ends[pick] for pick in picks]
+    if not any(m.path for m in maps):
+        raise InvalidValueError(
+            "the module has no parts whose outputs could be read: make what it computes modules "
+            f"of its own, at least {len(targets) + 1} one after the other"
+        )
     found = _some([m.path for m in maps])
     raise InvalidValueError(
         f"the module has fewer than {len(targets) + 1} feature maps at different depths "
-        f"({found}): give a task with fewer stages"
+        f"({found}): give a task with fewer stages, such as "
+        "dataclasses.replace(task, stages=task.stages[-1:])"
     )
 
 

@@ -235,6 +235,17 @@ def test_cost_counts_what_fused_kernels_hide() -> None:
     assert quick(Stages()).flops == convs
 
 
+class Bare(nn.Module):
+    """Computes with a parameter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3, 3, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.conv2d(x, self.weight)
+
+
 # Bad input -----------------------------------------------------------------------------------
 
 
@@ -259,7 +270,9 @@ def test_cost_counts_what_fused_kernels_hide() -> None:
         (Stages(), {"taps": ["a", "b", "head"]}, r"has shape \(3, 10\), which is no feature map"),
         (Stages(), {"input_shape": (8,)}, "no nn.Embedding"),
         (nn.Flatten(), {}, "no feature maps"),
-        (nn.Conv2d(3, 4, 3), {}, "fewer than 3 feature maps"),
+        (nn.Sequential(nn.Conv2d(3, 4, 3)), {}, r"fewer than 3 .*stages=task.stages\[-1:\]"),
+        (nn.Conv2d(3, 4, 3), {}, "no parts whose outputs could be read: .* at least 3"),
+        (Bare(), {}, "no parts whose outputs could be read: .* at least 3"),
     ],
     ids=lambda value: (
         str(value)[:40].replace("\n", " ") if not isinstance(value, nn.Module) else ""
