@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -92,6 +93,7 @@ class GenNASObjective(SeveralObjectives):
         _check.instance(self.space, "space", SearchSpace)
         super().__init__(extra_objectives, constraints)
         self._measured: dict[tuple[str, Architecture], float] = {}
+        self._looked_back: set[str] = set()
         self.duplicates = _check.one_of(duplicates, "duplicates", ("cached", "prune", "evaluate"))
         self.evaluator = evaluator or GenNASEvaluator(
             task,
@@ -114,6 +116,7 @@ class GenNASObjective(SeveralObjectives):
                 duplicate and duplicates are pruned.
         """
         self.check_trial(trial)
+        self._look_back(trial)
         arch = self.begin(trial)
         values = self.known(trial, arch)
         if values is not None:
@@ -198,6 +201,24 @@ class GenNASObjective(SeveralObjectives):
 
     def _cost(self, arch: Architecture, cpu_seconds: float) -> dict[str, float]:
         return {**self._costs(partial(self.measure, arch)), "cpu_seconds": cpu_seconds}
+
+    def _look_back(self, trial: BaseTrial) -> None:
+        """Warn, once a study, if it has losses that do not compare with these."""
+        if not isinstance(trial, Trial) or trial.study.study_name in self._looked_back:
+            return
+        self._looked_back.add(trial.study.study_name)
+        own = {"gennas:space": repr(self.space), "gennas:task": self.identity()}
+        for other in trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            found = {name: other.user_attrs.get(name) for name in own}
+            if found != own and None not in found.values():
+                warnings.warn(
+                    f"study {trial.study.study_name!r}: trial {other.number} was scored in "
+                    f"another space or with other settings ({found}, here {own}), so its value "
+                    "does not compare with those to come; give the same settings, or use another "
+                    "study",
+                    stacklevel=3,
+                )
+                return
 
     def _finished(self, trial: BaseTrial, arch: Architecture) -> FrozenTrial | None:
         """The first finished trial of the study with this network under these settings."""

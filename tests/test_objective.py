@@ -27,6 +27,7 @@ from gennas_optuna.samplers import make_sampler
 from gennas_optuna.settings import Preset
 
 SPACE = get_space("nasbench201")
+MIXED = pytest.mark.filterwarnings("ignore:study .* was scored in another space or with other")
 TINY = Preset("tiny", steps=2, scale=Scale(width=4, depth=1))
 
 
@@ -86,6 +87,7 @@ class Prune(optuna.pruners.BasePruner):
         return True
 
 
+@MIXED
 def test_what_is_finished_is_not_pruned() -> None:
     study = optuna.create_study(pruner=Prune())
     study.optimize(tiny(report_steps=[2]), n_trials=1)
@@ -94,6 +96,7 @@ def test_what_is_finished_is_not_pruned() -> None:
     assert study.trials[1].state == TrialState.PRUNED
 
 
+@MIXED
 def test_networks_of_other_spaces_and_forms_are_no_duplicates() -> None:
     """Their keys may be equal: of these two they are."""
     study = optuna.create_study()
@@ -138,12 +141,21 @@ def test_no_study_keeps_the_worst(objective: Callable[[optuna.Trial], float]) ->
     assert turned.best_value < 0
 
 
+def test_losses_that_do_not_compare_are_told() -> None:
+    study = optuna.create_study()
+    study.optimize(tiny(), n_trials=1)
+    with pytest.warns(UserWarning, match=r"trial 0 was scored .*with other settings") as told:
+        study.optimize(tiny(seed=1), n_trials=2)
+    assert len(told) == 1
+
+
 @pytest.mark.parametrize("n_trials", ["a", -1, 2.0])
 def test_search_wants_a_number_of_trials(n_trials) -> None:
     with pytest.raises(GenNASError, match="n_trials"):
         search(tiny(), optuna.create_study(), n_trials=n_trials)
 
 
+@MIXED
 def test_duplicates_are_looked_up_in_the_study_of_another_process() -> None:
     """A fresh objective has an empty cache, but the storage knows."""
     study = optuna.create_study()
