@@ -52,5 +52,7 @@ def _single_precision() -> Iterator[None]:
 
 
 def _set(dtype: torch.dtype, precision: str) -> None:
-    torch.set_default_dtype(dtype)
-    torch.set_float32_matmul_precision(precision)
+    if torch.get_default_dtype() != dtype:
+        torch.set_default_dtype(dtype)
+    if torch.get_float32_matmul_precision() != precision:
+        torch.set_float32_matmul_precision(precision)
