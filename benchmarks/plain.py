@@ -19,6 +19,7 @@ from torch import nn
 from gennas_optuna import Architecture
 from gennas_optuna.seeding import torch_generator
 from gennas_optuna.spaces._depthwise import DepthwiseConv2d
+from gennas_optuna.spaces._pointwise import PointwiseConv2d
 from gennas_optuna.spaces._pool import AvgPool, MaxPool
 from gennas_optuna.task import Batch, ProxyTask
 
@@ -36,7 +37,8 @@ def plain_network(arch: Architecture) -> nn.Module:
                 pad = layer.kernel // 2
                 plain = nn.AvgPool2d(layer.kernel, layer.stride, pad, count_include_pad=False)
                 setattr(parent, name, plain)
-            elif isinstance(layer, DepthwiseConv2d):  # the same parameters, PyTorch's own passes
+            elif isinstance(layer, (DepthwiseConv2d, PointwiseConv2d)):
+                # The same parameters, PyTorch's own passes.
                 layer.__class__ = nn.Conv2d  # type: ignore[assignment]
             elif isinstance(layer, MaxPool):
                 layer.__class__ = nn.MaxPool2d  # type: ignore[assignment]
