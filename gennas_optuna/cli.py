@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
@@ -47,20 +46,12 @@ def main() -> None:
         _fail(error.format_message())
     except GenNASError as error:
         _fail(str(error))
-    except OSError as error:
-        _unwritten(error)
+    except OSError as error:  # such as a full disk
+        where = error.filename or "standard output or a storage"
+        _fail(f"{where}: {error.strerror or error}")
     except (click.Abort, KeyboardInterrupt):
         click.echo("gennas: interrupted", err=True)
         sys.exit(130)
-
-
-def _unwritten(error: OSError) -> None:
-    """What is printed cannot be written: the disk is full, or nobody reads any more."""
-    # So that Python does not try again when it ends.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if isinstance(error, BrokenPipeError):
-        sys.exit(1)
-    _fail(f"cannot write the output: {error.strerror or error}")
 
 
 def _fail(message: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,15 @@ from gennas_optuna.spaces import Architecture, SearchSpace, get_space
 from gennas_optuna.task import ProxyTask
 
 Duplicates = Literal["cached", "prune", "evaluate"]
+
+
+MARKS = ("gennas:space", "gennas:task")
+"""The attributes of a trial that tell what its values depend on, the network aside."""
+
+
+def marks_of(trial: FrozenTrial) -> dict[str, str]:
+    """Those of a trial that somebody scored; empty if it was no objective of a space."""
+    return {name: trial.user_attrs[name] for name in MARKS if name in trial.user_attrs}
 
 
 class GenNASObjective(SeveralObjectives):
@@ -134,8 +143,8 @@ class GenNASObjective(SeveralObjectives):
         arch = self.space.suggest(trial)
         trial.set_user_attr("gennas:arch", str(arch))
         trial.set_user_attr("gennas:key", arch.key)
-        trial.set_user_attr("gennas:space", repr(self.space))
-        trial.set_user_attr("gennas:task", self.identity())
+        for name, value in self.marks().items():
+            trial.set_user_attr(name, value)
         return arch
 
     def known(self, trial: BaseTrial, arch: Architecture) -> float | tuple[float, ...] | None:
@@ -199,6 +208,17 @@ class GenNASObjective(SeveralObjectives):
         limits = [f"{name}<={limit:g}" for name, limit in self.constraints.items()]
         return "+".join([self.evaluator.identity(self.space), *self.extra_objectives, *limits])
 
+    def marks(self) -> dict[str, str]:
+        """What :data:`MARKS` are in this objective's trials."""
+        return dict(zip(MARKS, (repr(self.space), self.identity()), strict=True))
+
+    def foreign(self, study: optuna.Study) -> Iterator[FrozenTrial]:
+        """The study's trials with values that do not compare with this objective's."""
+        own = self.marks()
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            if marks_of(trial) != own:
+                yield trial
+
     def _cost(self, arch: Architecture, cpu_seconds: float) -> dict[str, float]:
         return {**self._costs(partial(self.measure, arch)), "cpu_seconds": cpu_seconds}
 
@@ -207,18 +227,15 @@ class GenNASObjective(SeveralObjectives):
         if not isinstance(trial, Trial) or trial.study.study_name in self._looked_back:
             return
         self._looked_back.add(trial.study.study_name)
-        own = {"gennas:space": repr(self.space), "gennas:task": self.identity()}
-        for other in trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            found = {name: other.user_attrs.get(name) for name in own}
-            if found != own and None not in found.values():
-                warnings.warn(
-                    f"study {trial.study.study_name!r}: trial {other.number} was scored in "
-                    f"another space or with other settings ({found}, here {own}), so its value "
-                    "does not compare with those to come; give the same settings, or use another "
-                    "study",
-                    stacklevel=3,
-                )
-                return
+        scored = (other for other in self.foreign(trial.study) if marks_of(other))
+        if (other := next(scored, None)) is not None:
+            warnings.warn(
+                f"study {trial.study.study_name!r}: trial {other.number} was scored in another "
+                f"space or with other settings ({marks_of(other)}, here {self.marks()}), so "
+                "its value does not compare with those to come; give the same settings, or use "
+                "another study",
+                stacklevel=3,
+            )
 
     def _finished(self, trial: BaseTrial, arch: Architecture) -> FrozenTrial | None:
         """The first finished trial of the study with this network under these settings."""
@@ -226,8 +243,7 @@ class GenNASObjective(SeveralObjectives):
             return None
         wanted = {
             "gennas:key": arch.key,
-            "gennas:space": repr(self.space),  # keys of two spaces may be equal
-            "gennas:task": self.identity(),
+            **self.marks(),  # keys of two spaces may be equal
         }
         for other in trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             # Not one that took its loss from another (workers may finish in any order), nor one

@@ -14,7 +14,7 @@ from gennas_optuna._evaluator import Score
 from gennas_optuna._lease import is_taken, leased_trial, put_back_lost, this_worker
 from gennas_optuna.constraints import feasible
 from gennas_optuna.errors import GenNASError, InvalidValueError
-from gennas_optuna.objective import GenNASObjective
+from gennas_optuna.objective import GenNASObjective, marks_of
 from gennas_optuna.search import ERROR, Found, fail
 from gennas_optuna.seeding import derive_seed
 from gennas_optuna.spaces import Architecture
@@ -83,7 +83,7 @@ def claim(objective: GenNASObjective, study: optuna.Study) -> None:
     search = {"space": space.name, "form": space.form, "conditions": objective.identity()}
     before = study.user_attrs.get(SEARCH)
     if before is None:
-        _see_that_trials_are_ours(objective, study)
+        _refuse_foreign_trials(objective, study)
         study.set_user_attr(SEARCH, search)
     elif before != search:
         name = next(name for name in search if before.get(name) != search[name])
@@ -96,24 +96,20 @@ def claim(objective: GenNASObjective, study: optuna.Study) -> None:
         )
 
 
-def _see_that_trials_are_ours(objective: GenNASObjective, study: optuna.Study) -> None:
+def _refuse_foreign_trials(objective: GenNASObjective, study: optuna.Study) -> None:
     """Of a study that no search has claimed; ``study.optimize`` leaves trials in such.
 
     Raises:
         InvalidValueError: a trial is of another search, or of none.
     """
-    own = {"gennas:space": repr(objective.space), "gennas:task": objective.identity()}
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        found = {name: trial.user_attrs.get(name) for name in own}
-        if found != own:
-            kind = "no search of a space" if None in found.values() else "another search"
-            raise InvalidValueError(
-                f"study {study.study_name!r}: its trial {trial.number} is of {kind} ("
-                + ", ".join(f"{name} {_check.shorten(value)}" for name, value in found.items())
-                + "; here "
-                + ", ".join(f"{name} {_check.shorten(value)}" for name, value in own.items())
-                + "); give the same settings, or another study name"
-            )
+    trial = next(objective.foreign(study), None)
+    if trial is not None:
+        found = marks_of(trial)
+        kind = f"another search ({found}, here {objective.marks()})" if found else "no search"
+        raise InvalidValueError(
+            f"study {study.study_name!r}: its trial {trial.number} is of {kind}; give the same "
+            "settings, or another study name"
+        )
 
 
 def own_seed(seed: int, study_name: str) -> int:

@@ -231,4 +231,6 @@ def test_output_that_cannot_be_written_is_one_clear_line() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "gennas: error: cannot write the output: No space left on device\n"
+    assert done.stderr == (
+        "gennas: error: standard output or a storage: No space left on device\n"
+    )

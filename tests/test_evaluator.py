@@ -159,24 +159,31 @@ def test_report_steps_that_never_come_are_refused() -> None:
 
 
 def test_threads_compute_in_single_precision_until_the_last_has_ended() -> None:
+    """One that begins later goes on when the first, which changed the settings, has ended."""
+    expected = tiny(steps=4).evaluate(ARCHS[1]).loss
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        inside, outside = threading.Event(), threading.Event()
+        begun = [threading.Event(), threading.Event()]
+        go_on = [threading.Event(), threading.Event()]
 
-        def look(step: int, loss: float) -> None:
-            inside.set()
-            outside.wait(60)
+        def train(i: int) -> float:
+            def look(step: int, loss: float) -> None:
+                begun[i].set()
+                assert go_on[i].wait(60)
 
-        evaluator, second = tiny(steps=2, report_steps=[1]), tiny(steps=2, report_steps=[1])
-        expected = tiny(steps=2).evaluate(ARCHS[1]).loss
-        with ThreadPoolExecutor(1) as pool:
-            first = pool.submit(evaluator.evaluate, ARCHS[0], look)
-            inside.wait(60)
-            assert second.evaluate(ARCHS[1]).loss == expected
-            assert torch.get_default_dtype() == torch.float32  # the first is at work
-            outside.set()
+            return tiny(steps=4, report_steps=[1]).evaluate(ARCHS[i], look).loss
+
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(train, 0)
+            assert begun[0].wait(60)
+            second = pool.submit(train, 1)
+            assert begun[1].wait(60)
+            go_on[0].set()
             first.result()
+            assert torch.get_default_dtype() == torch.float32  # the second is at work
+            go_on[1].set()
+            assert second.result() == expected
         assert torch.get_default_dtype() == torch.float64
     finally:
         torch.set_default_dtype(before)
