@@ -16,6 +16,9 @@ from torch.optim.sgd import sgd
 
 from gennas_optuna.task_parts import Optimizer
 
+_FUSED = ("cpu", "cuda")
+"""Kinds of devices on which one call updates many parameters in every version of PyTorch."""
+
 
 class Updates:
     """Updates the parameters of some modules in place, with weight decay on the right ones.
@@ -64,14 +67,16 @@ class Updates:
             dampening=0.0,
             nesterov=False,
             maximize=False,
-            fused=True,
+            fused=parameters[0].device.type in _FUSED,
         )
         self._state.update(zip(parameters, momenta, strict=True))
 
     def _adam(self, parameters: list[nn.Parameter], gradients: list[Tensor], decay: float) -> None:
+        fused = parameters[0].device.type in _FUSED
         for parameter in parameters:
             if parameter not in self._state:
-                count = torch.zeros((), dtype=torch.float32, device=parameter.device)
+                counted_on = parameter.device if fused else "cpu"  # where they are read
+                count = torch.zeros((), dtype=torch.float32, device=counted_on)
                 zeros = torch.zeros_like(parameter), torch.zeros_like(parameter)
                 self._state[parameter] = *zeros, count
         means, squares, counts = zip(*[self._state[p] for p in parameters], strict=True)
@@ -89,7 +94,7 @@ class Updates:
             weight_decay=decay,
             eps=1e-8,
             maximize=False,
-            fused=True,
+            fused=fused,
         )
 
 

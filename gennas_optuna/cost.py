@@ -29,6 +29,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up floating-point operations by the formulas of PyTorch's ``FlopCounterMode``.
 
     That itself imports PyTorch's compiler, which takes as long as scoring a few architectures.
+    Convolutions are counted, not computed: what comes out of them is zeros.
     """
 
     flops = 0
@@ -40,10 +41,37 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        if func is torch.ops.aten.convolution.default and len(args[3]) == args[0].dim() - 2:
+            return self._convolution(*args)
         out = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
             self.flops += formula(*args, **(kwargs or {}), out_val=out)
+        return out
+
+    def _convolution(
+        self,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        stride: list[int],
+        padding: list[int],
+        dilation: list[int],
+        transposed: bool,
+        output_padding: list[int],
+        groups: int,
+    ) -> torch.Tensor:
+        sizes = zip(
+            x.shape[2:], weight.shape[2:], stride, padding, dilation, output_padding, strict=True
+        )
+        if transposed:
+            channels = weight.shape[1] * groups
+            shape = [(n - 1) * s - 2 * p + d * (k - 1) + o + 1 for n, k, s, p, d, o in sizes]
+        else:
+            channels = weight.shape[0]
+            shape = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d, _ in sizes]
+        out = x.new_zeros((len(x), channels, *shape))
+        self.flops += 2 * (x if transposed else out).numel() * weight[0].numel()
         return out
 
 

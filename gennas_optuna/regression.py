@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gennas_optuna import _check
+from gennas_optuna._transfer import send
 from gennas_optuna._updates import Updates
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.seeding import torch_generator
@@ -144,7 +145,7 @@ def fit(
     def stage_losses(weights: list[float], noise: torch.Generator) -> list[torch.Tensor]:
         inputs = batch.inputs
         if batch.noise.level:
-            inputs = inputs + batch.noise.sample(inputs.shape, noise).to(inputs)
+            inputs = inputs + send(batch.noise.sample(inputs.shape, noise), inputs.device)
         # The last stage always counts, so that the whole network is run and updated.
         return [
             F.mse_loss(heads[i](tap), batch.targets[i])

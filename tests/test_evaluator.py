@@ -249,6 +249,19 @@ def setting(set_: Callable[[Any], None], value: Any, before: Any) -> Iterator[No
         set_(before)
 
 
+def matmul_precision(value: str) -> None:
+    """By PyTorch's newer interface, after which reading it by the older one is an error."""
+    torch.backends.cuda.matmul.fp32_precision = value
+
+
+def precision() -> tuple[Any, ...]:
+    backends: Any = torch.backends
+    kinds = [backends.cuda.matmul, *(getattr(backends.mkldnn, k) for k in ("matmul", "conv"))]
+    kinds += [backends.cudnn.conv, backends.cudnn.rnn]
+    rest = backends.cudnn.benchmark, backends.cudnn.deterministic, torch.get_default_dtype()
+    return *(kind.fp32_precision for kind in kinds), *rest
+
+
 @pytest.mark.parametrize(
     "surroundings",
     [
@@ -258,6 +271,8 @@ def setting(set_: Callable[[Any], None], value: Any, before: Any) -> Iterator[No
         partial(setting, torch.set_default_dtype, torch.float64, torch.float32),
         partial(setting, torch.set_default_device, "meta", "cpu"),
         partial(setting, torch.set_float32_matmul_precision, "medium", "highest"),
+        partial(setting, partial(setattr, torch.backends.cudnn, "benchmark"), True, False),
+        partial(setting, matmul_precision, "tf32", "none"),
     ],
 )
 def test_the_loss_does_not_depend_on_what_surrounds_it(surroundings: Any) -> None:
@@ -265,8 +280,25 @@ def test_the_loss_does_not_depend_on_what_surrounds_it(surroundings: Any) -> Non
     net = nn.Sequential(*(nn.Conv2d(c, 4, 3, 2, 1) for c in (3, 4, 4)))
     module = tiny().evaluate(net).loss
     with surroundings():
+        before = precision()
         assert tiny().evaluate(ARCHS[0]).loss == expected
         assert tiny().evaluate(net).loss == module
+        assert precision() == before
+
+
+@pytest.mark.parametrize("value", ["highest", "medium"])
+def test_the_older_interface_to_precision_stays_open(value: str) -> None:
+    """Within an evaluation, where PyTorch and a user's module may read it, and afterwards."""
+    read = []
+
+    def look(*_: object) -> None:
+        read.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+
+    with setting(torch.set_float32_matmul_precision, value, "highest"):
+        tiny().evaluate(ARCHS[0], look)
+        look()
+    assert set(read[:-1]) == {("highest", False)}
+    assert read[-1] == (value, True)
 
 
 def test_tasks_for_other_inputs_are_refused() -> None:

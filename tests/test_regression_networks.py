@@ -156,3 +156,32 @@ def test_costs_of_sequences_are_of_all_time_steps() -> None:
             return (self.linear(x),)
 
     assert count_cost(Linear().eval(), (8, 48)) == Cost(48 * 10 + 10, 8 * 48 * 10)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Conv2d(4, 6, 3, stride=2, dilation=2, groups=2), (4, 15, 13)),
+        (nn.Conv2d(4, 6, (5, 1), padding="same"), (4, 15, 13)),
+        (nn.Conv1d(4, 6, 3, stride=2), (4, 15)),
+        (nn.Conv3d(4, 6, 2, padding=1), (4, 5, 6, 7)),
+        (nn.ConvTranspose2d(4, 6, 3, stride=2, output_padding=1, groups=2), (4, 5, 7)),
+        (nn.ConvTranspose1d(4, 6, 3, dilation=2, padding=1), (4, 9)),
+    ],
+)
+def test_convolutions_of_every_kind_are_counted(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    """By what they compute: a product for each weight of a channel at each pixel it is slid to."""
+    assert isinstance(layer.weight, torch.Tensor)
+
+    class Net(StagedModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+            self.taps = (TapInfo("layer", 6, (1, 1)),)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return (self.layer(x).relu(),)
+
+    x = torch.zeros((1, *shape))
+    slid = x if "Transpose" in type(layer).__name__ else layer(x)
+    assert count_cost(Net(), shape).flops == slid.numel() * layer.weight[0].numel()

@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from gennas_optuna._transfer import send
 from gennas_optuna.seeding import torch_generator
 from gennas_optuna.spaces._recipe_graph import Graph
 from gennas_optuna.spaces._recurrent_cell import Cell, run_cell
@@ -138,7 +139,7 @@ class RecurrentLayer(nn.Module):
             buffer = torch.empty_like(weights)
         torch.mul(weights, 1 / (1 - WEIGHT_DROP), out=buffer)
         dropped = drop_positions(weights.numel(), WEIGHT_DROP, generator)
-        buffer.view(-1).index_fill_(0, dropped.to(buffer.device), 0)
+        buffer.view(-1).index_fill_(0, send(dropped, buffer.device), 0)
         return buffer
 
 
@@ -167,4 +168,4 @@ def _locked_dropout(x: torch.Tensor, chance: float, generator: torch.Generator) 
     """Drop features of samples, the same at every time step."""
     mask = torch.empty(x.shape[1:], device=generator.device)
     mask.bernoulli_(1 - chance, generator=generator).div_(1 - chance)
-    return x * mask.to(x)
+    return x * send(mask.to(x.dtype), x.device)
