@@ -18,15 +18,16 @@ from statistics import fmean
 
 import click
 
-from benchmarks.ranking import TABLES
-from gennas_optuna import GenNASEvaluator, get_space, load_truth
+from benchmarks.script import Script
+from benchmarks.tables import table_for
+from gennas_optuna import GenNASEvaluator
 from gennas_optuna.correlation import rank_correlation
 from gennas_optuna.seeding import numpy_generator
 from gennas_optuna.settings import get_preset
 from gennas_optuna.spaces import Scale
 
 
-@click.command()
+@click.command(cls=Script)
 @click.argument("space")
 @click.option("--data", type=click.Path(path_type=Path), default=Path("."), help="The tables.")
 @click.option("--depth", "depths", type=int, multiple=True, required=True, help="Cells a stage.")
@@ -48,8 +49,7 @@ def main(
     seed: int,
 ) -> None:
     """Print Spearman's correlation with the truth of SPACE, by size and step."""
-    table = next(t for t in TABLES if t.space == space)
-    truth = load_truth(table.name(data), get_space(space))
+    truth = table_for(space).load(data)
     records = truth.sample(samples, numpy_generator(seed, "depth"))
     true = [truth.goodness(record) for record in records]
     last = max(steps)

@@ -17,17 +17,24 @@ import click
 import numpy as np
 from scipy import stats
 
-from benchmarks.ranking import TABLES, kept_ranking
-from gennas_optuna import GenNASEvaluator, ProxyTask, get_space, get_task, load_truth
+from benchmarks.ranking import kept_ranking
+from benchmarks.script import OUT, Script
+from benchmarks.tables import table_for
+from gennas_optuna import GenNASEvaluator, ProxyTask, get_task
 from gennas_optuna.presets import family, found_in
 from gennas_optuna.spaces import SearchSpace
 
 
-@click.command()
+@click.command(cls=Script)
 @click.argument("spaces", nargs=-1, required=True)
 @click.option("--task", "names", multiple=True, required=True, help="The tasks that are compared.")
 @click.option("--data", type=click.Path(path_type=Path), default=Path("."), help="The tables.")
-@click.option("--scores", type=click.Path(path_type=Path), required=True, help="Kept scores.")
+@click.option(
+    "--scores",
+    type=click.Path(path_type=Path),
+    default=OUT / "scores",
+    help="Kept scores; default: benchmarks/out/scores.",
+)
 @click.option("--samples", default=60, show_default=True, help="Architectures per space.")
 @click.option("--preset", default="fast", show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Of the draw and of the scores.")
@@ -43,15 +50,15 @@ def main(
     workers: int,
 ) -> None:
     """Print the table for SPACES."""
-    scores.mkdir(parents=True, exist_ok=True)
+    tables = [table_for(name) for name in spaces]
     tasks = [get_task(name) for name in names]
+    truths = [table.load(data) for table in tables]
+    scores.mkdir(parents=True, exist_ok=True)
     heads = ["space", "n", *(name.rpartition("#")[2] for name in names)]
     click.echo(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     found = np.full((len(spaces), len(tasks)), math.nan)
-    for row, name in zip(found, spaces, strict=True):
-        space = get_space(name)
-        table = next(table for table in TABLES if table.space == name)
-        truth = load_truth(table.name(data), space)
+    for row, name, truth in zip(found, spaces, truths, strict=True):
+        space = truth.space
         n = min(samples, len(truth))
         cells = []
         for i, task in enumerate(tasks):

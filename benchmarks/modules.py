@@ -21,13 +21,14 @@ import click
 import torch
 
 from benchmarks.published import MODELS, Published
+from benchmarks.script import Script
 from gennas_optuna import score
 from gennas_optuna.correlation import paired_difference, rank_correlation
 from gennas_optuna.cost import Cost
 from gennas_optuna.settings import Size, get_preset
 
 
-@click.command()
+@click.command(cls=Script)
 @click.argument("names", nargs=-1)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="File of scores.")
 @click.option("--size", default=64, show_default=True, help="Height and width of the images.")

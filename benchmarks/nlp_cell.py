@@ -20,6 +20,7 @@ import click
 import torch
 from torch.nn import functional as F
 
+from benchmarks.script import Script
 from gennas_optuna.spaces import get_space
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -87,7 +88,7 @@ def seconds(recipe: str, plain: bool, steps: int) -> float:
     return time.perf_counter() - start
 
 
-@click.command()
+@click.command(cls=Script)
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--threads", default=1, show_default=True, help="PyTorch threads.")
 @click.option("--repeats", default=3, show_default=True, help="Runs, whose median is shown.")

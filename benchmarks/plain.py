@@ -18,19 +18,24 @@ from torch import nn
 
 from gennas_optuna import Architecture
 from gennas_optuna.seeding import torch_generator
+from gennas_optuna.spaces import Scale
 from gennas_optuna.spaces._depthwise import DepthwiseConv2d
 from gennas_optuna.spaces._pointwise import PointwiseConv2d
 from gennas_optuna.spaces._pool import AvgPool, MaxPool
 from gennas_optuna.task import Batch, ProxyTask
 
 
-def plain_network(arch: Architecture) -> nn.Module:
-    """A module that returns the list of taps; its initial weights come from the global state."""
+def plain_network(arch: Architecture, scale: Scale | None = None) -> nn.Module:
+    """A module that returns the list of taps; its initial weights come from the global state.
+
+    NAS-Bench-201 and NAS-Bench-101 have one size; the others have the paper's, or ``scale``.
+    """
     if arch.space.name == "nasbench201":
         return _NASBench201(str(arch))
     if arch.space.name == "nasbench101":
         return _NASBench101(*_pruned(*json.loads(str(arch))))
-    model = arch.space.build(arch, generator=torch_generator(0, "weights", arch.key))
+    generator = torch_generator(0, "weights", arch.key)
+    model = arch.space.build(arch, generator=generator, scale=scale)
     for parent in list(model.modules()):
         for name, layer in parent.named_children():
             if isinstance(layer, AvgPool):
@@ -45,17 +50,36 @@ def plain_network(arch: Architecture) -> nn.Module:
     return model
 
 
-def plain_loss(model: nn.Module, batch: Batch, task: ProxyTask, steps: int) -> float:
-    """The paper's loss of an image network: ``steps`` steps of SGD, then one evaluation."""
-    inputs = batch.inputs.contiguous()
-    targets = [target.contiguous() for target in batch.targets]
+def plain_heads(model: nn.Module, batch: Batch) -> nn.ModuleList:
+    """One per tap, of device and type of the batch: resize, batch norm, 1x1 convolution."""
     model.eval()
     with torch.no_grad():
-        channels = [tap.shape[1] for tap in model(inputs[:1])]
-    heads = nn.ModuleList(
+        channels = [tap.shape[1] for tap in model(batch.inputs[:1])]
+    return nn.ModuleList(
         nn.Sequential(nn.Upsample(t.shape[2:]), nn.BatchNorm2d(c), nn.Conv2d(c, t.shape[1], 1))
-        for c, t in zip(channels, targets, strict=True)
-    )
+        for c, t in zip(channels, batch.targets, strict=True)
+    ).to(batch.inputs)
+
+
+def plain_loss(
+    model: nn.Module,
+    batch: Batch,
+    task: ProxyTask,
+    steps: int,
+    heads: nn.ModuleList | None = None,
+) -> float:
+    """The paper's loss of an image network: ``steps`` steps of SGD, then one evaluation.
+
+    Args:
+        model: of device and type of the batch; it is trained in place.
+        batch: inputs, targets and noise.
+        task: for its weights and its optimiser, which must be SGD.
+        steps: how many.
+        heads: those of :func:`plain_heads`, trained in place; made anew if not given.
+    """
+    inputs = batch.inputs.contiguous()
+    targets = [target.contiguous() for target in batch.targets]
+    heads = plain_heads(model, batch) if heads is None else heads
     parameters = [*model.parameters(), *heads.parameters()]
     settings = task.optimizer
     decay = [p for p in parameters if p.dim() > 1]
@@ -67,13 +91,18 @@ def plain_loss(model: nn.Module, batch: Batch, task: ProxyTask, steps: int) -> f
     optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
 
     def loss(weights: list[float]) -> torch.Tensor:
-        x = inputs + batch.noise.level * torch.randn_like(inputs)
-        total = torch.zeros(())
+        x = inputs
+        if batch.noise.level:
+            gaussian = batch.noise.kind == "gaussian"
+            draw = torch.randn_like(x) if gaussian else 2 * torch.rand_like(x) - 1
+            x = x + batch.noise.level * draw
+        total = inputs.new_zeros(())
         for weight, tap, head, target in zip(weights, model(x), heads, targets, strict=True):
             total = total + weight * F.mse_loss(head(tap), target)
         return total
 
     model.train()
+    heads.train()
     for _ in range(steps):
         optimizer.zero_grad()
         training = loss([stage.training_weight for stage in task.stages])

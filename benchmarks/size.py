@@ -13,8 +13,10 @@ from pathlib import Path
 
 import click
 
-from benchmarks.ranking import TABLES, kept_ranking, without_size
-from gennas_optuna import GenNASEvaluator, ProxyEvaluator, get_space, get_task, load_truth
+from benchmarks.ranking import kept_ranking, without_size
+from benchmarks.script import OUT, Script
+from benchmarks.tables import tables_for
+from gennas_optuna import GenNASEvaluator, ProxyEvaluator, get_task
 from gennas_optuna.correlation import spearman
 from gennas_optuna.cost import Cost
 from gennas_optuna.settings import Size
@@ -28,10 +30,15 @@ SIZES = (
 )
 
 
-@click.command()
+@click.command(cls=Script)
 @click.argument("spaces", nargs=-1, required=True)
 @click.option("--data", type=click.Path(path_type=Path), default=Path("."), help="The tables.")
-@click.option("--scores", type=click.Path(path_type=Path), required=True, help="Kept scores.")
+@click.option(
+    "--scores",
+    type=click.Path(path_type=Path),
+    default=OUT / "scores",
+    help="Kept scores; default: benchmarks/out/scores.",
+)
 @click.option("--samples", default=60, show_default=True, help="Architectures per table.")
 @click.option("--preset", multiple=True, default=("balanced", "fast"), show_default=True)
 @click.option("--task", multiple=True, default=("default",), show_default=True)
@@ -46,11 +53,12 @@ def main(
     seed: int,
 ) -> None:
     """Print the table for SPACES."""
+    tables = tables_for(spaces)
+    truths = [table.load(data) for table in tables]
     scores.mkdir(parents=True, exist_ok=True)
     heads = ["space, preset, task", "params", "FLOPs", *map(_head, SIZES)]
     click.echo(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
-    for table in (t for t in TABLES if t.space in spaces):
-        truth = load_truth(table.name(data), get_space(table.space))
+    for table, truth in zip(tables, truths, strict=True):
         proxies = ProxyEvaluator("params", seed=seed, device="cpu")
         for name in preset:
             for path in task:

@@ -26,6 +26,7 @@ import optuna
 from scipy import stats
 
 from benchmarks.ranking import without_size
+from benchmarks.script import Script
 from gennas_optuna import ProxyTask, get_space, get_task, load_truth, plots
 from gennas_optuna._cli_tune import COMPLETE_ONLY
 from gennas_optuna._files import write_text
@@ -47,7 +48,7 @@ from gennas_optuna.task_search import ProxyTaskObjective, draw_distinct, search_
 from gennas_optuna.task_space import FORMS, ProxyTaskSpace
 
 
-@click.command()
+@click.command(cls=Script)
 @click.argument("space")
 @click.option("--truth", required=True, help="Table that held-out architectures are from.")
 @click.option("--search-truth", help="Table of the search's architectures, if another.")

