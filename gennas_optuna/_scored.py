@@ -110,7 +110,7 @@ def match_scores(
             proxy = "gennas"
         known = table.find(arch)
         if known is not None:
-            pairs[arch.key] = score.loss, known.truth, table.goodness(known)
+            pairs[table.space.benchmark_key(arch)] = score.loss, known.truth, table.goodness(known)
     if len(pairs) < 2:
         raise InvalidValueError(
             f"{name}: {table.name} knows {len(pairs)} of its architectures; two are the least"

@@ -24,12 +24,20 @@ class UnknownNameError(GenNASError, ValueError):
         from gennas_optuna._check import shorten  # noqa: PLC0415 - it imports this module
 
         names, shown = sorted(allowed), shorten(given)
-        close = difflib.get_close_matches(given if isinstance(given, str) else shown, names, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        plain = {_plain(name): name for name in names}
+        close = difflib.get_close_matches(
+            _plain(given if isinstance(given, str) else shown), plain, n=1
+        )
+        hint = f"; did you mean {plain[close[0]]!r}?" if close else ""
         super().__init__(f"unknown {what} {shown}: choose one of {', '.join(names)}{hint}")
 
     def __reduce__(self) -> tuple[Any, ...]:  # so that it comes back from other processes
         return (type(self).__new__, (type(self), *self.args))
+
+
+def _plain(name: str) -> str:
+    """Without what publications write differently: ``DARTS_in`` is ``darts-in`` here."""
+    return name.lower().replace("_", "-")
 
 
 class DataFileError(GenNASError, ValueError):

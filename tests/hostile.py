@@ -175,6 +175,14 @@ def hostile(canary: Path) -> dict[str, bytes]:
         "an impossible date": "stages: 2001-99-99",
         "binary": "stages: !!binary 0",
     }
+    endless: list[Any] = []
+    endless.append(endless)
+    tables = {  # architectures that JSON cannot write
+        "bytes in a pickled table": [[b"x", 5.0]],
+        "a key that is a tuple in a pickled table": [[{(1, 2): 3}, 5.0]],
+        "a list in itself in a pickled table": [[endless, 5.0]],
+    }
+    pickled |= {name: pickle.dumps(table) for name, table in tables.items()}
     plain = json.dumps([["a", 1.0]] * 1000).encode()
     return {
         "nothing": b"",

@@ -1,9 +1,8 @@
-"""The readers on small files of each format; NAS-Bench-NLP has its own, test_benchmarks_logs.py."""
+"""The readers on small files of each format but NDS (_nds.py) and NAS-Bench-NLP (_logs.py)."""
 
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import pickle
@@ -54,96 +53,6 @@ class TestFractions(JsonReaderContract):
         assert [record.truth for record in truth] == [12.5, 100, 0]
         assert truth.metric == "accuracy (%)"
         assert truth[0].arch.code == '[[[0, 1], [0, 0]], ["input", "output"]]'
-
-
-def nds_record(name: str, errors: list[float], **fields: Any) -> dict[str, Any]:
-    return {
-        "job_id": name,
-        "net": {"width": 32, "name": name},
-        "params": 1000,
-        "flops": 2000,
-        "optim": {"base_lr": 0.1, "max_ep": len(errors)},
-        "test_ep_top1": errors,
-        "min_test_top1": min(errors, default=None),
-        "train_it_loss": [1.0],
-        **fields,
-    }
-
-
-class TestNDS(JsonReaderContract):
-    space = TEXT
-    size = 3
-    document: ClassVar[Any] = [
-        nds_record("a", [60.5, 40.25, 40.5], rng_seed=7),
-        nds_record("b", [99.9, 99.8]),
-        nds_record("failed", [50.0, 99.9]),
-        nds_record("diverged", [50.0, NAN]),
-        nds_record("lost", []),
-        {"net": {"name": "stub"}},
-        nds_record("a", [30.0]),
-    ]
-    path_to_truth = (0, "test_ep_top1", 2)
-
-    def test_what_is_kept(self, truth: Any) -> None:
-        assert [record.truth for record in truth] == [59.5, pytest.approx(0.2), 70]
-        assert truth[0].details == {
-            "job_id": "a",
-            "rng_seed": 7,
-            "params": 1000,
-            "flops": 2000,
-            "optim": {"base_lr": 0.1, "max_ep": 3},
-            "min_test_top1": 40.25,
-            "test_ep_top1": (60.5, 40.25, 40.5),
-        }
-        assert truth[0].arch.code == '{"width": 32, "name": "a"}'
-        assert truth[0].train_seconds is None
-
-    def test_failed_runs_are_counted_and_logged(
-        self, spec: str, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        with caplog.at_level(logging.INFO, logger="gennas_optuna"):
-            truth = load_truth(spec, TEXT)
-        assert truth.skipped == {"final test error above 99.8 %": 1, "no final test error": 3}
-        assert caplog.messages == [
-            f"{spec}: left out 1 (final test error above 99.8 %), 3 (no final test error)"
-        ]
-
-    @pytest.mark.parametrize(
-        ("where", "value", "message"),
-        [
-            ((1,), [], "record 2 is"),
-            ((1, "net"), "text", "record 2 is .* 'net'"),
-            ((1, "test_ep_top1"), 5, "record 2: test_ep_top1 is 5"),
-            ((1, "net", "name"), "refused", "record 2 is no architecture of search space 'text'"),
-        ],
-    )
-    def test_malformed_records_are_named(
-        self, where: tuple[Any, ...], value: Any, message: str, tmp_path: Path
-    ) -> None:
-        path = self.write(tmp_path / "table", self.replaced(value, where))
-        with pytest.raises(DataFileError, match=message):
-            load_truth(path, TEXT)
-
-
-class TestNDSInTwoParts(JsonReaderContract):
-    space = TEXT
-    size = 3
-    document: ClassVar[Any] = {
-        "mid": [nds_record("c", [20.0])],
-        "top": [nds_record("a", [5.0]), nds_record("b", [5.5])],
-    }
-    path_to_truth = ("top", 1, "test_ep_top1", 0)
-
-    def test_top_comes_first(self, truth: Any) -> None:
-        assert [record.details["job_id"] for record in truth] == ["a", "b", "c"]
-
-    def test_malformed_records_are_named(self, tmp_path: Path) -> None:
-        path = self.write(tmp_path / "table", self.replaced(3, ("mid", 0)))
-        with pytest.raises(DataFileError, match="record 1 of 'mid' is 3"):
-            load_truth(path, TEXT)
-        path = self.write(tmp_path / "table", self.replaced(3, ("mid",)))
-        with pytest.raises(DataFileError, match="'mid' is 3, not a list"):
-            load_truth(path, TEXT)
 
 
 class TestMacro(JsonReaderContract):
@@ -263,11 +172,40 @@ def test_equal_truths_share_a_rank(tmp_path: Path) -> None:
     assert [truth.rank_of(record.arch) for record in truth] == [4, 1, 1, 3]
 
 
+ENDLESS: list[Any] = []
+ENDLESS.append(ENDLESS)
+
+
+@pytest.mark.parametrize(
+    ("arch", "reason"),
+    [
+        (b"x", "bytes is not JSON serializable"),
+        ({(1, 2): 3}, "keys must be"),
+        (ENDLESS, "Circular reference"),
+    ],
+    ids=["bytes", "tuple", "endless"],
+)
+@pytest.mark.parametrize("space", [TEXT, "nasbench201"])
+def test_pickled_architectures_that_json_cannot_write(
+    arch: Any, reason: str, space: Any, tmp_path: Path
+) -> None:
+    first = [] if space is TEXT else [["421211", 5.0]]
+    for table, label in (
+        ([*first, [arch, 5.0]], f"record {len(first) + 1}"),
+        ([{"net": {"a": arch}, "test_ep_top1": [5.0]}], "record 1"),
+        ({"recepie": {"a": arch}, "status": "OK"}, "record 1"),
+    ):
+        (tmp_path / "t").write_bytes(pickle.dumps(table))
+        with pytest.raises(DataFileError, match=f"the architecture of {label} is .*{reason}"):
+            load_truth(tmp_path / "t", space)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("[]", "no records"),
         ("{}", "no records"),
+        ('{"top": [], "mid": []}', "it has no records"),
         ("null", "no known format; known are .*NDS"),
         ("3", "no known format"),
         ('"text"', "no known format"),

@@ -295,6 +295,29 @@ class TestWikiText2(SharedFile):
         assert best.details["min_test_perplexity"] == pytest.approx(91.35832609)
 
 
+@pytest.mark.parametrize(
+    ("name", "space", "outside"),
+    [
+        ("DARTS_in", "darts-in", 0),
+        ("DARTS_in", "darts", 60),
+        ("DARTS_in", "darts-fix-w-d-in", 59),
+        ("ENAS_in", "pnas-in", 58),
+        ("ResNeXt-A_in", "resnext-a-in", 0),
+        ("ResNeXt-A_in", "resnet", 65),
+        ("ResNeXt-A_in", "resnext-b", 65),
+        ("ResNeXt-A_in", "resnext-b-in", 50),
+    ],
+)
+def test_files_of_another_space_are_warned_of(
+    name: str, space: str, outside: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    truth = load_truth(parity.shared(f"benchmarks/nds/{name}.json"), space)
+    told = (
+        f"{outside} of {len(truth)} architectures looked at are none that search space '{space}'"
+    )
+    assert [told in message for message in caplog.messages] == [True] * (outside > 0)
+
+
 def test_what_holds_two_folders_of_logs_names_them() -> None:
     folder = parity.shared("benchmarks/nasbenchnlp")
     with pytest.raises(GenNASError, match="'train_logs_single_run', 'train_logs_wikitext-2'"):

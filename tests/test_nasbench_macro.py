@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import parity
 from contracts.space_contract import SpaceContract
+from gennas_optuna import ProxyEvaluator, load_truth
+from gennas_optuna._scored import match_scores
 from gennas_optuna.errors import GenNASError
+from gennas_optuna.score_file import ScoreFile
 from gennas_optuna.spaces import Architecture, Scale, get_space
 
 GENNAS = get_space("nasbench-macro")
@@ -197,6 +202,61 @@ def test_number_of_different_networks(space, count: int) -> None:
     keys = {space.parse(code).key for code in CODES}
     assert len(keys) == count
     assert all(space.parse(key).key == key for key in keys)
+
+
+# The table: the benchmark trained 01000012 and 10000012, which are one network in GenNAS's form
+
+TABLE = {"10000012": 77.0, "02000000": 70.0, "00001000": 66.0, "11111111": 90.0}
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "macro.json"
+    path.write_text(json.dumps({code: {"mean_acc": truth} for code, truth in TABLE.items()}))
+    return path
+
+
+@pytest.mark.parametrize("asked", [GENNAS, BENCHMARK])
+@pytest.mark.parametrize("loaded", [GENNAS, BENCHMARK])
+def test_a_table_is_looked_up_by_what_the_benchmark_trained(asked, loaded, table: Path) -> None:
+    truth = load_truth(table, loaded)
+    for code, found, rank in (
+        ("10000012", 77, 2),
+        ("01000012", None, None),
+        ("02000000", 70, 3),
+        ("20000000", None, None),
+        ("00010000", 66, 4),  # in the second stage both forms have the same free layers
+        ("00100000", None, None),
+    ):
+        arch = asked.parse(code)
+        if found is None:
+            assert truth.find(arch) is None
+            with pytest.raises(GenNASError, match=f"no record of {code}"):
+                truth.rank_of(arch)
+        else:
+            assert truth[list(TABLE.values()).index(found)] is truth.find(arch)
+            assert truth.rank_of(arch) == rank
+
+
+@pytest.mark.parametrize("space", [GENNAS, BENCHMARK])
+def test_number_of_networks_that_the_benchmark_trained(space) -> None:
+    archs = [space.parse(code) for code in CODES]
+    assert len({space.benchmark_key(arch) for arch in archs}) == 9 * 21 * 21
+    if space == BENCHMARK:
+        assert all(space.benchmark_key(arch) == arch.key for arch in archs)
+
+
+def test_scores_of_networks_that_the_benchmark_trained_apart(table: Path, tmp_path: Path) -> None:
+    """Each stands beside its own truth, though GenNAS's form does not tell them apart."""
+    records = {**json.loads(table.read_text()), "01000012": {"mean_acc": 80.0}}
+    table.write_text(json.dumps(records))
+    for code in ("10000012", "01000012", "00001000", "00010000"):
+        evaluator = ProxyEvaluator("params")
+        arch = GENNAS.parse(code)
+        ScoreFile(tmp_path / "scores").append(evaluator, arch, evaluator.evaluate(arch))
+    found = match_scores(tmp_path / "scores", str(table))
+    assert found.qualities == (77, 80, 66)
+    assert found.losses[0] == found.losses[1]
 
 
 def fingerprint(space, arch: Architecture) -> tuple[float, ...]:

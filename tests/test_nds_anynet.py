@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import nn
 
 import parity
 from contracts.space_contract import SpaceContract
+from gennas_optuna import load_truth
 from gennas_optuna.errors import GenNASError
 from gennas_optuna.spaces import Scale, get_space, list_spaces
 from gennas_optuna.spaces.nds import STAGE_SPACES
@@ -220,6 +222,39 @@ def test_keys_name_what_is_built() -> None:
     assert own.parse(deeper).key == own.parse(strided).key  # the stem has no depth
     aliased = VANILLA.replace("double_plain_block", "vanilla_block")
     assert space.parse(aliased) == space.parse(VANILLA)
+
+
+def test_a_table_is_looked_up_by_what_the_benchmark_trained(tmp_path: Path) -> None:
+    """With strides of 8 and of 1 in the stem: one network in GenNAS's form."""
+    strided, plain = RESNEXT, RESNEXT.replace("[8,", "[1,")
+    (tmp_path / "t").write_text(json.dumps([[json.loads(strided), 60.0], [RESNET, 70.0]]))
+    for form in FORMS:
+        truth = load_truth(tmp_path / "t", get_space("resnext-a-in", form=form))
+        for other in FORMS:
+            space = get_space("resnext-a-in", form=other)
+            assert truth.find(space.parse(strided)) is truth[0]
+            assert truth.find(space.parse(plain)) is None
+            deeper = strided.replace("[1, 2, 2, 2]", "[2, 2, 2, 2]")  # a stem has no depth
+            assert truth.find(space.parse(deeper)) is truth[0]
+
+
+@pytest.mark.parametrize(("groups", "built"), [("[1, 8, 2, 2]", True), ("[1, 3, 1, 4]", False)])
+def test_outside_of_the_sampled_space(groups: str, built: bool) -> None:
+    """What is said of it holds: it can be built, or has groups that do not divide."""
+    space = get_space("resnext-a", form="groups-as-count")
+    net = (
+        RESNEXT.replace("[8,", "[1,").replace("[1, 2, 4, 2]", groups).replace("16, 128", "32, 128")
+    )
+    arch = space.parse(net)
+    with pytest.raises(GenNASError, match="outside of what resnext-a samples") as info:
+        space.params(arch)
+    assert ("can be built and scored, but has no parameters" in str(info.value)) == built
+    assert "has no parameters" in str(info.value)
+    if built:
+        space.skeleton(arch)
+    else:
+        with pytest.raises(GenNASError, match="8 inner channels cannot be cut into 3 groups"):
+            space.skeleton(arch)
 
 
 @pytest.mark.parametrize(

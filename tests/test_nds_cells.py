@@ -35,6 +35,7 @@ class TestDARTS(SpaceContract):
         NET.replace("[2,3,4,5]", "[6]"),
         NET.replace("[2,3,4,5]", "7"),
         NET.replace('"width":48', '"width":48.0'),
+        NET.replace('"width":48', '"width":17'),
         NET.replace('"width":48', '"width":NaN'),
         NET.replace('"depth":14', '"depth":2'),
         NET.replace('"genotype"', '"genes"'),
@@ -162,15 +163,23 @@ def test_outside_of_the_sampled_space() -> None:
     space = get_space("darts")
     cell = f"sep_conv_3x3 0 sep_conv_3x3 0 {REST}"
     for arch, problem in (
-        (darts(cell, width=20), "width 20"),
+        (darts(cell, width=18), "width 18"),
         (darts(cell, depth=5), "depth 5"),
         (darts(cell, width=16, depth=8, concat=[5]), r"normal_concat \[5\]"),
     ):
         assert space.parse(str(arch)) == arch
-        with pytest.raises(GenNASError, match=problem):
+        with pytest.raises(GenNASError, match=f"{problem}.* can be built and scored"):
             space.params(arch)
+        space.skeleton(arch)
     reordered = darts(cell, width=16, depth=8, concat=[5, 2, 3, 4])
     assert space.decode(space.params(reordered)).key == reordered.key
+
+
+def test_an_odd_width_is_refused() -> None:
+    with pytest.raises(
+        GenNASError, match="width=17 is no whole number in 2 to 4096 in steps of 2"
+    ):
+        darts(f"sep_conv_3x3 0 sep_conv_3x3 0 {REST}", width=17)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from contracts.space_contract import check_parameters
 from gennas_optuna.errors import InvalidValueError, UnknownNameError
 from gennas_optuna.spaces import Scale, get_space, list_spaces, register_space
 from gennas_optuna.spaces._base import draw
 from gennas_optuna.spaces._init import initialize
+from gennas_optuna.spaces.nds import CELL_SPACES
 
 
 @pytest.mark.parametrize("name", list_spaces())
@@ -18,6 +20,47 @@ def test_a_thousand_parameter_sets(name: str) -> None:
     distributions = space.distributions()
     for _ in range(1000):
         check_parameters(space, {name: draw(rng, dist) for name, dist in distributions.items()})
+
+
+DRAWS = {"nasbench101": 60, "nasbench-macro": 60, "nasbench201": 20}
+"""Networks of the spaces in which every one is wired in its own way; of others a few."""
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in list_spaces() if get_space(name).layout == "NCHW"]
+)
+def test_every_parameter_of_canonical_networks_trains(name: str) -> None:
+    """None is left over that no tap depends on."""
+    space, rng = get_space(name), np.random.default_rng(11)
+    depth = {"nasbench-macro": None, **dict.fromkeys(CELL_SPACES, 5)}.get(name, 1)
+    shape = (3, 16, 16)
+    x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    for _ in range(DRAWS.get(name, 8)):
+        model = space.build(
+            space.sample(rng),
+            generator=torch.Generator().manual_seed(0),
+            scale=Scale(width=8, depth=depth),
+            canonical=True,
+            input_shape=shape,
+        )
+        torch.stack([tap.square().mean() for tap in model(x)]).sum().backward()
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            assert parameter.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("DARTS_in", "darts-in"),
+        ("DARTS_fix-w-d_in", "darts-fix-w-d-in"),
+        ("ResNeXt-A", "resnext-a"),
+        ("NAS-Bench-101", "nasbench101"),
+    ],
+)
+def test_names_as_publications_write_them(given: str, meant: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"did you mean '{meant}'"):
+        get_space(given)
 
 
 @pytest.mark.parametrize("value", [None, 42, [], {}, np.zeros(3)], ids=repr)

@@ -11,6 +11,7 @@ from typing import Any
 from gennas_optuna._check import shorten
 from gennas_optuna.benchmarks._table import Format, Row, Table, number, total
 from gennas_optuna.errors import DataFileError, MissingFileError, UnknownNameError
+from gennas_optuna.spaces import SearchSpace
 
 FILES = {"cifar10": "cifar10.pkl", "cifar100": "cifar100.pkl", "imagenet16-120": "imagenet.pkl"}
 """Data set -> the package's file for it."""
@@ -47,7 +48,7 @@ def _matches(document: Any) -> bool:
     return isinstance(first, dict) and "val_acc" in first
 
 
-def _read(document: dict[Any, Any]) -> Table:
+def _read(document: dict[Any, Any], _space: SearchSpace | None) -> Table:
     return Table(
         metric="validation accuracy (%)",
         higher_is_better=True,

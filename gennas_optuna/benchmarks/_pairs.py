@@ -9,6 +9,7 @@ from typing import Any
 from gennas_optuna._check import shorten
 from gennas_optuna.benchmarks._table import Format, Row, Table, as_text, number
 from gennas_optuna.errors import DataFileError
+from gennas_optuna.spaces import SearchSpace
 
 
 def _matches(document: Any) -> bool:
@@ -18,7 +19,7 @@ def _matches(document: Any) -> bool:
     return len(document[0]) == 2 and not isinstance(document[0][1], (list, dict))
 
 
-def _read(document: list[Any]) -> Table:
+def _read(document: list[Any], _space: SearchSpace | None) -> Table:
     """Accuracies that all lie within 0 and 1 are fractions (NAS-Bench-101); else percent."""
     pairs = list(_pairs(document))
     finite = [accuracy for _, _, accuracy in pairs if math.isfinite(accuracy)]
@@ -35,7 +36,7 @@ def _pairs(document: list[Any]) -> Iterator[tuple[str, str, float]]:
         label = f"record {i}"
         if not isinstance(record, list) or len(record) != 2:
             raise DataFileError(f"{label} is {shorten(record)}, not [architecture, accuracy]")
-        yield label, as_text(record[0]), number(record[1], f"the accuracy of {label}")
+        yield label, as_text(record[0], label), number(record[1], f"the accuracy of {label}")
 
 
 FORMAT = Format("JSON of [[architecture, accuracy], ...]", _matches, _read)

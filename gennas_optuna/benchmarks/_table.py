@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 
 from gennas_optuna._check import shorten
 from gennas_optuna.errors import DataFileError
+from gennas_optuna.spaces import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,13 @@ class Format:
     Attributes:
         description: in a few words, for errors.
         matches: whether a file's content looks like it.
-        read: make the table of a content that matches. Raises :class:`DataFileError` (without
-            the file's name) on a record that is malformed.
+        read: make the table of a content that matches, given the search space if it was named.
+            Raises :class:`DataFileError` (without the file's name) on a record that is malformed.
     """
 
     description: str
     matches: Callable[[Any], bool]
-    read: Callable[[Any], Table]
+    read: Callable[[Any, SearchSpace | None], Table]
 
 
 def is_number(value: Any) -> TypeGuard[float]:
@@ -95,9 +96,14 @@ def total(values: Iterable[float]) -> float:
         return math.nan
 
 
-def as_text(arch: Any) -> str:
-    """The text to parse: a text as it is, anything else as JSON."""
-    return arch if isinstance(arch, str) else json.dumps(arch)
+def as_text(arch: Any, label: str) -> str:
+    """The text to parse: a text as it is, anything else as JSON. ``label`` names the record."""
+    try:
+        return arch if isinstance(arch, str) else json.dumps(arch)
+    except (TypeError, ValueError) as error:  # what a pickle may hold, and JSON may not
+        raise DataFileError(
+            f"the architecture of {label} is {shorten(arch)}, which JSON cannot write ({error})"
+        ) from error
 
 
 def frozen(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What is known about trained architectures: a read-only table."""
+"""What is known about trained architectures: a table."""
 
 from __future__ import annotations
 
@@ -77,9 +77,11 @@ class GroundTruth(Sequence[Trained]):
         return record.truth if self.higher_is_better else -record.truth
 
     def find(self, arch: Architecture) -> Trained | None:
-        """The first record of exactly this encoding; else the first with its key; else ``None``.
+        """The first record of exactly this encoding; else of the same network; else ``None``.
 
-        The options of the architecture's space (such as its ``form``) need not be the table's.
+        The same network is what the benchmark trained as one, see
+        :meth:`SearchSpace.benchmark_key`. The options of the architecture's space (such as its
+        ``form``) need not be the table's.
 
         Raises:
             InvalidValueError: the architecture belongs to another search space.
@@ -90,7 +92,7 @@ class GroundTruth(Sequence[Trained]):
             raise InvalidValueError(
                 f"{self.name}: {arch} belongs to {arch.space.name}, the table to {self.space.name}"
             )
-        return self._by_code.get(arch.code) or self._by_key.get(arch.key)
+        return self._by_code.get(arch.code) or self._by_key.get(self._key(arch))
 
     def rank_of(self, arch: Architecture) -> int:
         """The place of an architecture among all records: 1 is the best; equals share a place.
@@ -133,7 +135,10 @@ class GroundTruth(Sequence[Trained]):
 
     @cached_property
     def _by_key(self) -> dict[str, Trained]:
-        return {record.arch.key: record for record in reversed(self.records)}
+        return {self._key(record.arch): record for record in reversed(self.records)}
+
+    def _key(self, arch: Architecture) -> str:
+        return self.space.benchmark_key(Architecture(self.space, arch.code))
 
 
 def reasons(skipped: Mapping[str, int]) -> str:

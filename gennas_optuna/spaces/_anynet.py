@@ -67,6 +67,18 @@ class Plan(NamedTuple):
             stages=tuple(stage.sized(scale) for stage in self.stages),
         )
 
+    def fault(self) -> str | None:
+        """Why it cannot be built: the bottleneck that cannot be cut into its groups."""
+        for number, stage in enumerate(self.stages, start=1):
+            if self.block == "bottleneck" and not (
+                0 < stage.groups <= stage.inner and stage.inner % stage.groups == 0
+            ):
+                return (
+                    f"stage {number} of {self}: {stage.inner} inner channels cannot be cut into "
+                    f"{stage.groups} groups"
+                )
+        return None
+
     def __str__(self) -> str:
         return "|".join((f"{self.block} {self.stem}{self.stem_width}", *map(str, self.stages)))
 
@@ -87,14 +99,8 @@ class AnyNet(StagedModel):
 
     def __init__(self, plan: Plan, *, input_shape: tuple[int, ...]) -> None:
         super().__init__()
-        for number, stage in enumerate(plan.stages, start=1):
-            if plan.block == "bottleneck" and not (
-                0 < stage.groups <= stage.inner and stage.inner % stage.groups == 0
-            ):
-                raise InvalidValueError(
-                    f"stage {number} of {plan}: {stage.inner} inner channels cannot be cut into "
-                    f"{stage.groups} groups"
-                )
+        if fault := plan.fault():
+            raise InvalidValueError(fault)
         channels, *size = input_shape
         self.stem = _STEMS[plan.stem](channels, plan.stem_width)
         self.stages = nn.ModuleList()

@@ -45,7 +45,8 @@ class SearchSpace(ABC):
 
     Attributes:
         name: the registered name.
-        form: which network an architecture stands for; ``"gennas"`` is what the paper ran.
+        form: which network an architecture stands for; ``"gennas"`` is what the GenNAS code
+            builds.
         forms: the allowed values of ``form``.
         input_shape: shape of one input: (3, H, W) images, (T, D) sequences.
         layout: order of the axes of its taps.
@@ -129,6 +130,13 @@ class SearchSpace(ABC):
     @abstractmethod
     def key(self, arch: Architecture) -> str:
         """A short canonical text that all encodings of one network share."""
+
+    def benchmark_key(self, arch: Architecture) -> str:
+        """The key of the network that the benchmark trained, by which its tables know it.
+
+        By default :meth:`key`; another where ``form`` makes one network of several of those.
+        """
+        return self.key(arch)
 
     # Network --------------------------------------------------------------------------------
 

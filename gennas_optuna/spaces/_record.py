@@ -109,4 +109,5 @@ class Record:
 
 
 def _ends(allowed: range) -> str:
-    return f"{allowed[0]} to {allowed[-1]}"
+    steps = f" in steps of {allowed.step}" if allowed.step != 1 else ""
+    return f"{allowed[0]} to {allowed[-1]}{steps}"

@@ -16,7 +16,8 @@ from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.spaces import _nasbench101_cell as graph
 from gennas_optuna.spaces._architecture import Architecture
 from gennas_optuna.spaces._base import SearchSpace
-from gennas_optuna.spaces._dataflow import DataFlow, canonical
+from gennas_optuna.spaces._dataflow import DataFlow
+from gennas_optuna.spaces._dataflow import canonical as canonical_flow
 from gennas_optuna.spaces._nasbench101_cell import MAX_EDGES, MAX_VERTICES, OPERATIONS, Cell
 from gennas_optuna.spaces._nasbench101_net import NASBench101Net
 from gennas_optuna.spaces._scale import Scale
@@ -163,7 +164,7 @@ def _cell(arch: Architecture) -> Cell:
 def _canonical(cell: Cell) -> DataFlow:
     # No ``weightless``: two poolings of the same vertices are two vertices to the benchmark, and
     # differ wherever each has its own projection of the input or its own place in the output.
-    return canonical(graph.flow(cell))
+    return canonical_flow(graph.flow(cell))
 
 
 def _digits(values: tuple[int, ...]) -> str:

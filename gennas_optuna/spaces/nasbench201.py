@@ -15,7 +15,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from gennas_optuna.errors import InvalidValueError
 from gennas_optuna.spaces._architecture import Architecture
 from gennas_optuna.spaces._base import SearchSpace
-from gennas_optuna.spaces._dataflow import DataFlow, Step, canonical
+from gennas_optuna.spaces._dataflow import DataFlow, Step
+from gennas_optuna.spaces._dataflow import canonical as canonical_flow
 from gennas_optuna.spaces._nasbench201_net import POOL, NASBench201Net
 from gennas_optuna.spaces._scale import Scale
 
@@ -150,7 +151,7 @@ def _flow(ops: tuple[int, ...]) -> DataFlow:
 
 @lru_cache(maxsize=2**14)
 def _canonical(ops: tuple[int, ...]) -> DataFlow:
-    return canonical(_flow(ops), weightless={POOL})
+    return canonical_flow(_flow(ops), weightless={POOL})
 
 
 def _from_json(text: str) -> list[int]:

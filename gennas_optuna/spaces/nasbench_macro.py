@@ -86,18 +86,11 @@ class NASBenchMacro(SearchSpace):
         the order of the other layers matters. 3,087 networks remain of the 6,561 encodings,
         3,969 in the benchmark's own form.
         """
-        return "".join(map(str, self._canonical(arch)))
+        return "".join(map(str, _canonical(_digits(arch), gennas=self.form == "gennas")))
 
-    def _canonical(self, arch: Architecture) -> tuple[int, ...]:
-        shapes = list(layers(1, self.form == "benchmark"))
-        return tuple(
-            digit
-            for _, digit in sorted(
-                zip(shapes, _digits(arch), strict=True),
-                # Stable: layers that compute something keep their order.
-                key=lambda item: (item[0].stage, item[0].plain and item[1] == 0),
-            )
-        )
+    def benchmark_key(self, arch: Architecture) -> str:
+        """The key in the form ``"benchmark"``: GenNAS's first stage merges networks."""
+        return "".join(map(str, _canonical(_digits(arch), gennas=False)))
 
     def _network(
         self, arch: Architecture, scale: Scale, canonical: bool, input_shape: tuple[int, ...]
@@ -107,10 +100,11 @@ class NASBenchMacro(SearchSpace):
                 f"{scale}: a NAS-Bench-Macro architecture says itself how deep "
                 "it is; give a scale with a width only"
             )
+        gennas = self.form == "gennas"
         return NASBenchMacroNet(
-            self._canonical(arch) if canonical else _digits(arch),
+            _canonical(_digits(arch), gennas=gennas) if canonical else _digits(arch),
             width=scale.channels(32),
-            gennas=self.form == "gennas",
+            gennas=gennas,
             input_shape=input_shape,
         )
 
@@ -121,3 +115,16 @@ class NASBenchMacro(SearchSpace):
 def _digits(arch: Architecture) -> tuple[int, ...]:
     assert isinstance(arch.code, tuple)
     return arch.code
+
+
+def _canonical(digits: tuple[int, ...], *, gennas: bool) -> tuple[int, ...]:
+    """The encoding that all those of one network share, see :meth:`NASBenchMacro.key`."""
+    shapes = list(layers(1, not gennas))
+    return tuple(
+        digit
+        for _, digit in sorted(
+            zip(shapes, digits, strict=True),
+            # Stable: layers that compute something keep their order.
+            key=lambda item: (item[0].stage, item[0].plain and item[1] == 0),
+        )
+    )

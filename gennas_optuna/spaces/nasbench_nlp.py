@@ -22,7 +22,8 @@ from gennas_optuna.spaces._recipe import (
     recipe_of,
 )
 from gennas_optuna.spaces._recipe_draw import draw_recipe
-from gennas_optuna.spaces._recipe_graph import Graph, canonical, pruned
+from gennas_optuna.spaces._recipe_graph import Graph, pruned
+from gennas_optuna.spaces._recipe_graph import canonical as canonical_graph
 from gennas_optuna.spaces._recipe_params import decoded, distributions, encoded, mutated
 from gennas_optuna.spaces._recurrent import RecurrentNet
 from gennas_optuna.spaces._scale import Scale
@@ -131,4 +132,4 @@ def _recipe(arch: Architecture) -> Recipe:
 
 @lru_cache(maxsize=2**12)
 def _canonical(recipe: Recipe) -> Graph:
-    return canonical(graph(recipe))
+    return canonical_graph(graph(recipe))

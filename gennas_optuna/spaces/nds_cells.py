@@ -10,19 +10,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
-from gennas_optuna.errors import InvalidValueError, UnknownNameError
 from gennas_optuna.spaces._architecture import Architecture
-from gennas_optuna.spaces._base import SearchSpace
 from gennas_optuna.spaces._cellnet import CellNet, Stem
-from gennas_optuna.spaces._genotype import (
-    Cell,
-    Genotype,
-    Pair,
-    canonical,
-    encoded,
-    loose_ends,
-    text,
-)
+from gennas_optuna.spaces._genotype import Cell, Genotype, Pair, encoded, loose_ends, text
+from gennas_optuna.spaces._genotype import canonical as canonical_cell
+from gennas_optuna.spaces._nds import NDSSpace
 from gennas_optuna.spaces._record import Record
 from gennas_optuna.spaces._scale import Scale
 from gennas_optuna.spaces.nds import CELL_SPACES, CellSpace
@@ -42,7 +34,7 @@ class Code(NamedTuple):
 
 
 @dataclass(frozen=True)
-class NDSCells(SearchSpace):
+class NDSCells(NDSSpace[CellSpace]):
     """Two cells (normal and reduction), a width and a depth.
 
     A node of a cell is the sum of two operations, each on one of the two previous cells (states 0
@@ -64,22 +56,8 @@ class NDSCells(SearchSpace):
     """
 
     forms: ClassVar[tuple[str, ...]] = ("gennas", "first-release", "benchmark")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.name not in CELL_SPACES:
-            raise UnknownNameError("NDS cell space", self.name, CELL_SPACES)
-
-    @property
-    def row(self) -> CellSpace:
-        """The data of this space."""
-        return CELL_SPACES[self.name]
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """32x32 images, or 224x224 for the benchmark's own ImageNet networks."""
-        side = 224 if self.row.imagenet and self.form == "benchmark" else 32
-        return (3, side, side)
+    rows: ClassVar[Mapping[str, CellSpace]] = CELL_SPACES
+    kind: ClassVar[str] = "cell"
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Per cell, node and side (a, b) an operation and the state it reads; width; depth.
@@ -148,7 +126,7 @@ class NDSCells(SearchSpace):
     def parse(self, text: str) -> Architecture:
         """Read the JSON text of a record's ``net``, or what :meth:`format` wrote.
 
-        Any width up to 4096 and depth from 3 to 1000 is read, and any joined nodes.
+        Any even width up to 4096 and depth from 3 to 1000 is read, and any joined nodes.
         """
         record = Record(text, space=self.name, example=_EXAMPLE)
         cells: dict[str, Any] = {}
@@ -158,7 +136,7 @@ class NDSCells(SearchSpace):
             cells[concat] = record.wholes(concat, range(2, self.row.nodes + 2), inside="genotype")
             if not cells[concat] or len(set(cells[concat])) < len(cells[concat]):
                 raise record.error(f"{concat} is empty or names a node twice")
-        width = record.whole("width", range(1, 4097))
+        width = record.whole("width", range(2, 4097, 2))
         depth = record.whole("depth", range(3, 1001))
         return Architecture(self, Code(Genotype(**cells), width, depth))
 
@@ -199,12 +177,6 @@ class NDSCells(SearchSpace):
     def _joined(self, pairs: tuple[Pair, ...]) -> tuple[int, ...]:
         return loose_ends(pairs) if self.row.loose else tuple(range(2, self.row.nodes + 2))
 
-    def _outside(self, found: str, allowed: object) -> InvalidValueError:
-        return InvalidValueError(
-            f"{found} is outside of what {self.name} samples, which is {allowed}: "
-            "this architecture can be built and scored, but has no parameters"
-        )
-
 
 def _code(arch: Architecture) -> Code:
     assert isinstance(arch.code, Code)
@@ -220,7 +192,7 @@ def _encoded(genotype: Genotype) -> tuple[Cell, Cell]:
 
 def _canonical(genotype: Genotype) -> tuple[Cell, Cell]:
     normal, reduce = _encoded(genotype)
-    return canonical(normal), canonical(reduce)
+    return canonical_cell(normal), canonical_cell(reduce)
 
 
 def _values(distribution: BaseDistribution) -> list[Any]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from gennas_optuna.errors import InvalidValueError, UnknownNameError
 from gennas_optuna.spaces._anynet import AnyNet, Block, Plan, Stage, Stem
 from gennas_optuna.spaces._architecture import Architecture
-from gennas_optuna.spaces._base import SearchSpace
+from gennas_optuna.spaces._nds import NDSSpace
 from gennas_optuna.spaces._record import Record
 from gennas_optuna.spaces._scale import Scale
 from gennas_optuna.spaces.nds import STAGE_SPACES, StageSpace
@@ -48,7 +47,7 @@ class Code(NamedTuple):
 
 
 @dataclass(frozen=True)
-class NDSStages(SearchSpace):
+class NDSStages(NDSSpace[StageSpace]):
     """Depth and width of three stages; for ResNeXt also the bottleneck and the groups of each.
 
     Block, stem and strides are in the row of ``STAGE_SPACES`` with this space's name.
@@ -71,22 +70,8 @@ class NDSStages(SearchSpace):
     """
 
     forms: ClassVar[tuple[str, ...]] = ("gennas", "groups-as-count", "benchmark")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.name not in STAGE_SPACES:
-            raise UnknownNameError("NDS stage space", self.name, STAGE_SPACES)
-
-    @property
-    def row(self) -> StageSpace:
-        """The data of this space."""
-        return STAGE_SPACES[self.name]
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """32x32 images, or 224x224 for the benchmark's own ImageNet networks."""
-        side = 224 if self.row.imagenet and self.form == "benchmark" else 32
-        return (3, side, side)
+    rows: ClassVar[Mapping[str, StageSpace]] = STAGE_SPACES
+    kind: ClassVar[str] = "stage"
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Per stage (1 to 3) depth and width; for ResNeXt also bottleneck and groups.
@@ -119,12 +104,15 @@ class NDSStages(SearchSpace):
             raise self._outside(
                 f"{code.block_type} with strides {list(code.ss)}",
                 f"{self.row.block} with strides {list(self._strides())}",
+                built=self._plan(code).fault() is None,
             )
         for field, (first, choices) in self._searched().items():
             found = getattr(code, field)
             if found[0] != first or not set(found[1:]) <= set(choices):
                 raise self._outside(
-                    f"{field} {list(found)}", f"{first}, then values of {list(choices)}"
+                    f"{field} {list(found)}",
+                    f"{first}, then values of {list(choices)}",
+                    built=self._plan(code).fault() is None,
                 )
         return {
             f"{_PARAMETERS[field]}_{stage}": getattr(code, field)[stage]
@@ -169,6 +157,11 @@ class NDSStages(SearchSpace):
         in ``2x128:32g4/2``. Fields of the record that the form does not use are not in it.
         """
         return str(self._plan(_code(arch)))
+
+    def benchmark_key(self, arch: Architecture) -> str:
+        """The key in the form ``"benchmark"``: GenNAS's strides and groups merge networks."""
+        own = replace(self, form="benchmark")
+        return own.key(Architecture(own, arch.code))
 
     def init_scheme(self) -> str:
         """Convolutions normal by fan-out, as AnyNet starts them."""
@@ -218,12 +211,6 @@ class NDSStages(SearchSpace):
         if row.bottlenecks:
             found |= {"bot_muls": (1.0, row.bottlenecks), "num_gs": (1, row.groups)}
         return found
-
-    def _outside(self, found: str, allowed: str) -> InvalidValueError:
-        return InvalidValueError(
-            f"{found} is outside of what {self.name} samples, which is {allowed}: "
-            "this architecture can be built and scored, but has no parameters"
-        )
 
 
 def _code(arch: Architecture) -> Code:
