@@ -17,16 +17,14 @@ import os
 import random
 import shlex
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.process import BaseProcess
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import click
@@ -34,8 +32,19 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from benchmarks.throughput import (
+    SPACE,
+    Rate,
+    head,
+    in_a_pool,
+    new_name,
+    rates,
+    row,
+    searches,
+    trials_of,
+    without_study,
+)
 from gennas_optuna import (
-    Architecture,
     GenNASEvaluator,
     GenNASObjective,
     ProxyEvaluator,
@@ -45,12 +54,10 @@ from gennas_optuna import (
 )
 from gennas_optuna._lease import WORKER
 from gennas_optuna._processes import process_context
-from gennas_optuna.pool import EvaluatorPool
 from gennas_optuna.settings import Preset
 from gennas_optuna.storage import open_storage
 from gennas_optuna.workers import share, work
 
-SPACE = "nasbench201"
 POSTGRES = click.option("--storage", required=True, help="A PostgreSQL URL.")
 
 
@@ -58,20 +65,6 @@ POSTGRES = click.option("--storage", required=True, help="A PostgreSQL URL.")
 def main() -> None:
     """Many workers on one study."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-def new_name(what: str) -> str:
-    return f"{what}-{uuid.uuid4().hex[:8]}"
-
-
-def command(storage: str, name: str, trials: int, steps: int) -> list[str]:
-    args = f"search {SPACE} --trials {trials} --steps {steps} --json"
-    gennas = [sys.executable, "-m", "gennas_optuna.cli", *args.split()]
-    return [*gennas, "--storage", storage, "--study-name", name]
-
-
-def trials_of(storage: str, name: str) -> list[FrozenTrial]:
-    return optuna.load_study(study_name=name, storage=open_storage(storage)).trials
 
 
 @contextmanager
@@ -107,84 +100,26 @@ def socket_port() -> Iterator[int]:
         yield sock.getsockname()[1]
 
 
-def _drawn(count: int) -> list[Architecture]:
-    """Different networks, the same ones for every number of processes."""
-    rng, found = np.random.default_rng(0), dict[str, Architecture]()
-    while len(found) < count:
-        arch = get_space(SPACE).sample(rng)
-        found.setdefault(arch.key, arch)
-    return list(found.values())
-
-
-def _evaluate(archs: list[Architecture], steps: int, barrier: Barrier) -> None:
-    evaluator = GenNASEvaluator(steps=steps)
-    evaluator.evaluate(archs[0])  # what is made once is made before the clock runs
-    barrier.wait()
-    for arch in archs:
-        evaluator.evaluate(arch, reuse=False)
-    barrier.wait()
-
-
-def without_study(trials: int, steps: int, processes: int) -> float:
-    """Architectures per minute of processes that know nothing of each other: what can be had."""
-    context = process_context()
-    barrier = context.Barrier(processes + 1, timeout=1200)
-    archs = _drawn(trials)
-    started = [
-        context.Process(target=_evaluate, args=(archs[first::processes], steps, barrier))
-        for first in range(processes)
-    ]
-    for process in started:
-        process.start()
-    barrier.wait()
-    begin = time.monotonic()
-    barrier.wait()
-    seconds = time.monotonic() - begin
-    for process in started:
-        process.join()
-    return 60 * trials / seconds
-
-
-def in_a_pool(trials: int, steps: int, workers: int) -> float:
-    """Architectures per minute of what ranks and scores, from the first one's end."""
-    evaluator = GenNASEvaluator(steps=steps)
-    with EvaluatorPool(evaluator, workers) as pool:
-        found = pool.map(_drawn(trials + workers))
-        for _ in range(workers):
-            next(found)
-        begin = time.monotonic()
-        done = sum(1 for _ in found)
-    return 60 * done / (time.monotonic() - begin)
-
-
 @main.command()
 @click.option("--storage", help="A PostgreSQL URL.")
 @click.option("--trials", default=60)
 @click.option("--steps", default=20)
-@click.option("--workers", "counts", multiple=True, default=(1, 2, 4), show_default=True)
-def throughput(storage: str | None, trials: int, steps: int, counts: tuple[int, ...]) -> None:
-    """Trials per minute, from the first trial's start to the last one's end."""
+@click.option("--workers", "counts", multiple=True, default=(1, 2), show_default=True)
+@click.option("--repeats", default=3, show_default=True)
+def throughput(
+    storage: str | None, trials: int, steps: int, counts: tuple[int, ...], repeats: int
+) -> None:
+    """Architectures per minute, and the medians of the ratios to the first number of workers."""
     print(f"{trials} trials of {steps} steps; {os.cpu_count()} cores")
-    print(f"| storage | {' | '.join(f'workers: {count}' for count in counts)} |")
-    print(f"|{'---|' * (len(counts) + 1)}")
-    alone = [f"{without_study(trials, steps, count):.0f}" for count in counts]
-    print(f"| no study | {' | '.join(alone)} |", flush=True)
-    pooled = [f"{in_a_pool(trials, steps, count):.0f}" for count in counts]
-    print(f"| `gennas rank` | {' | '.join(pooled)} |", flush=True)
+    print(head(counts))
     with places(storage) as found:
-        for kind, url in found.items():
-            if url is None:
-                continue
-            cells = []
-            for workers in counts:
-                name = new_name("throughput")
-                args = [*command(url, name, trials, steps), "--workers", str(workers)]
-                subprocess.run([*args, "--sampler", "random"], check=True, capture_output=True)
-                done = [t for t in trials_of(url, name) if t.state == TrialState.COMPLETE]
-                begin = min(t.datetime_start for t in done if t.datetime_start)
-                end = max(t.datetime_complete for t in done if t.datetime_complete)
-                cells.append(f"{60 * len(done) / (end - begin).total_seconds():.0f}")
-            print(f"| {kind} | " + " | ".join(cells) + " |", flush=True)
+        runs: dict[str, Rate] = {
+            "no study": partial(without_study, trials, steps),
+            "`gennas rank`": partial(in_a_pool, trials, steps),
+            **searches(found, trials, steps),
+        }
+        for what, run in runs.items():
+            print(row(what, rates(run, counts, repeats)), flush=True)
 
 
 @main.command()

@@ -19,7 +19,6 @@ from gennas_optuna import (
     RegularizedEvolutionSampler,
     Scale,
     get_space,
-    search,
     with_score,
 )
 from gennas_optuna.errors import GenNASError
@@ -109,27 +108,6 @@ def test_networks_of_other_spaces_and_forms_are_no_duplicates() -> None:
     assert first.value != second.value
 
 
-def test_search_prunes_duplicates_where_the_objective_does() -> None:
-    study = optuna.create_study()
-    for _ in range(2):
-        study.enqueue_trial(params("334131"))
-    assert len(search(tiny(duplicates="prune"), study, n_trials=2)) == 1
-    assert [t.state for t in study.trials] == [TrialState.COMPLETE, TrialState.PRUNED]
-
-
-@pytest.mark.parametrize(
-    "study",
-    [
-        optuna.create_study(direction="maximize"),
-        optuna.create_study(directions=["minimize", "minimize"]),
-    ],
-)
-def test_search_wants_a_study_of_its_directions(study: optuna.Study) -> None:
-    with pytest.raises(GenNASError, match=r"objective\.directions"):
-        search(tiny(), study, n_trials=2)
-    assert not study.trials
-
-
 @pytest.mark.parametrize("objective", [tiny(), with_score(lambda trial: Stages(), steps=2)])
 def test_no_study_keeps_the_worst(objective: Callable[[optuna.Trial], float]) -> None:
     """One that maximises losses would, and its pruner would prune the best."""
@@ -147,12 +125,6 @@ def test_losses_that_do_not_compare_are_told() -> None:
     with pytest.warns(UserWarning, match=r"trial 0 was scored .*with other settings") as told:
         study.optimize(tiny(seed=1), n_trials=2)
     assert len(told) == 1
-
-
-@pytest.mark.parametrize("n_trials", ["a", -1, 2.0])
-def test_search_wants_a_number_of_trials(n_trials) -> None:
-    with pytest.raises(GenNASError, match="n_trials"):
-        search(tiny(), optuna.create_study(), n_trials=n_trials)
 
 
 @MIXED
@@ -345,40 +317,3 @@ class TestRegularizedEvolution:
     def test_it_can_be_pickled(self) -> None:
         again = pickle.loads(pickle.dumps(self.sampler()))
         assert again.population_size == 20
-
-
-class TestSearch:
-    @pytest.mark.slow
-    def test_workers_do_not_change_the_result(self) -> None:
-        def run(workers: int) -> list[tuple[str, float]]:
-            study = optuna.create_study(
-                sampler=make_sampler("evolution", SPACE, seed=3, population=5)
-            )
-            found = search(tiny(), study, n_trials=14, workers=workers)
-            assert len(study.get_trials(states=(TrialState.COMPLETE,))) == 14
-            return [(f.arch.key, f.score.loss) for f in found]
-
-        assert run(1) == run(2)
-
-    def test_found_networks_are_distinct_and_sorted(self) -> None:
-        study = optuna.create_study(sampler=make_sampler("random", SPACE, seed=0))
-        study.enqueue_trial(params("000300"))
-        study.enqueue_trial(params("300300"))
-        found = search(tiny(), study, n_trials=6)
-        losses = [f.score.loss for f in found]
-        assert losses == sorted(losses)
-        assert len({f.arch.key for f in found}) == len(found) < 6
-        assert study.trials[1].user_attrs["gennas:duplicate_of"] == 0
-        assert losses[0] == study.best_value
-
-    def test_no_trial_is_left_running_when_it_is_stopped(self) -> None:
-        study = optuna.create_study()
-
-        def stop(*_: object) -> None:
-            raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            search(tiny(), study, n_trials=6, on_trial=stop)
-        states = [trial.state for trial in study.trials]
-        assert states[0] == TrialState.COMPLETE
-        assert TrialState.RUNNING not in states

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,7 +25,6 @@ from worker_helpers import (
 
 from gennas_optuna import Architecture, _lease, get_space, search
 from gennas_optuna.errors import GenNASError, InvalidValueError
-from gennas_optuna.pool import EvaluatorPool
 from gennas_optuna.workers import found_in, work
 
 SPACE = get_space("nasbench201")
@@ -293,32 +290,6 @@ class TestArchitecturesThatFail:
             run(objective, study, n_trials=3)
         assert not states(study)["RUNNING"]
         assert not states(study)["COMPLETE"]
-
-
-class Deadly(Scripted):
-    """One architecture takes its process with it, as the kernel does when memory runs out."""
-
-    def _measure(self, arch, on_eval):
-        if arch.key == key("000444"):
-            os._exit(137)
-        return super()._measure(arch, on_eval)
-
-
-@pytest.mark.slow
-def test_a_pools_dead_worker_is_replaced() -> None:
-    archs = [SPACE.parse(code) for code in CODES]
-    with EvaluatorPool(Deadly(), workers=2) as pool:
-        outcomes = list(pool.outcomes(archs))
-        again = list(pool.map([SPACE.parse("221221")]))
-        with pytest.raises(GenNASError, match=r"worker that scored .* died, twice"):
-            list(pool.map(archs))
-    dead = [isinstance(outcome, BrokenProcessPool) for outcome in outcomes]
-    assert dead == [code == "000444" for code in CODES]
-    alone = Scripted()
-    for arch, outcome in zip(archs, outcomes, strict=True):
-        if not isinstance(outcome, Exception):
-            assert outcome.loss == alone.evaluate(arch).loss
-    assert again[0].loss == alone.evaluate(SPACE.parse("221221")).loss
 
 
 class TestCommands:
