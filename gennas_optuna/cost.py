@@ -41,7 +41,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func is torch.ops.aten.convolution.default and len(args[3]) == args[0].dim() - 2:
+        if func is torch.ops.aten.convolution.default:
             return self._convolution(*args)
         out = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
@@ -61,9 +61,12 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         output_padding: list[int],
         groups: int,
     ) -> torch.Tensor:
-        sizes = zip(
-            x.shape[2:], weight.shape[2:], stride, padding, dilation, output_padding, strict=True
+        axes = x.dim() - 2
+        options = (  # a single number is for all axes
+            option * axes if len(option) == 1 else option
+            for option in (stride, padding, dilation, output_padding)
         )
+        sizes = zip(x.shape[2:], weight.shape[2:], *options, strict=True)
         if transposed:
             channels = weight.shape[1] * groups
             shape = [(n - 1) * s - 2 * p + d * (k - 1) + o + 1 for n, k, s, p, d, o in sizes]

@@ -163,6 +163,8 @@ def test_costs_of_sequences_are_of_all_time_steps() -> None:
     [
         (nn.Conv2d(4, 6, 3, stride=2, dilation=2, groups=2), (4, 15, 13)),
         (nn.Conv2d(4, 6, (5, 1), padding="same"), (4, 15, 13)),
+        (nn.Conv2d(4, 4, 5, padding="same", groups=4), (4, 15, 13)),
+        (nn.Conv2d(4, 6, 2, padding="valid"), (4, 15, 13)),
         (nn.Conv1d(4, 6, 3, stride=2), (4, 15)),
         (nn.Conv3d(4, 6, 2, padding=1), (4, 5, 6, 7)),
         (nn.ConvTranspose2d(4, 6, 3, stride=2, output_padding=1, groups=2), (4, 5, 7)),
