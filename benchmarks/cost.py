@@ -18,9 +18,9 @@ from statistics import median
 import click
 
 from benchmarks.methods import PLAIN, Method
-from benchmarks.script import OUT, Script
+from benchmarks.script import Script, data_option, kept_option
 from benchmarks.tables import table_for
-from benchmarks.timing import STEPS_OPTION, FewSteps, time_methods
+from benchmarks.timing import FewSteps, time_methods, timing_options
 from gennas_optuna.seeding import numpy_generator
 
 METHODS = (PLAIN, "paper", "balanced", "fast")
@@ -28,22 +28,10 @@ METHODS = (PLAIN, "paper", "balanced", "fast")
 
 @click.command(cls=Script)
 @click.argument("spaces", nargs=-1, required=True)
-@click.option("--data", type=click.Path(path_type=Path), default=Path("."), help="The tables.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=OUT / "cost",
-    help="Folder of the times; default: benchmarks/out/cost.",
-)
+@data_option
+@kept_option("out", "cost", "the times")
 @click.option("--task", default="default", show_default=True, help="Proxy task of all.")
-@click.option(
-    "--timed", type=click.IntRange(2), default=5, show_default=True, help="How many to time."
-)
-@click.option(
-    "--repeat", type=click.IntRange(1), default=3, show_default=True, help="How often, each."
-)
-@STEPS_OPTION
-@click.option("--device", default="cpu", show_default=True, help="A PyTorch device.")
+@timing_options
 @click.option("--seed", default=0, show_default=True, help="Of the draw and of the scores.")
 def main(
     spaces: tuple[str, ...],

@@ -18,7 +18,7 @@ from statistics import fmean
 
 import click
 
-from benchmarks.script import Script
+from benchmarks.script import Script, data_option
 from benchmarks.tables import table_for
 from gennas_optuna import GenNASEvaluator
 from gennas_optuna.correlation import rank_correlation
@@ -29,7 +29,7 @@ from gennas_optuna.spaces import Scale
 
 @click.command(cls=Script)
 @click.argument("space")
-@click.option("--data", type=click.Path(path_type=Path), default=Path("."), help="The tables.")
+@data_option
 @click.option("--depth", "depths", type=int, multiple=True, required=True, help="Cells a stage.")
 @click.option("--width", "widths", type=int, multiple=True, help="Channels; default: the paper's.")
 @click.option(

@@ -30,9 +30,9 @@ import torch
 from benchmarks.memory import peak_memory
 from benchmarks.methods import PLAIN, Method, methods
 from benchmarks.ranking import each_once, kept_ranking, without_first
-from benchmarks.script import OUT, Script
+from benchmarks.script import Script, data_option, kept_option, scores_option
 from benchmarks.tables import table_for
-from benchmarks.timing import STEPS_OPTION, FewSteps, time_methods
+from benchmarks.timing import FewSteps, time_methods, timing_options
 from gennas_optuna.benchmarks import GroundTruth
 from gennas_optuna.correlation import paired_difference
 from gennas_optuna.errors import InvalidValueError
@@ -43,19 +43,9 @@ from gennas_optuna.settings import PRESETS
 
 @click.command(cls=Script)
 @click.argument("spaces", nargs=-1, required=True)
-@click.option("--data", type=click.Path(path_type=Path), default=Path("."), help="The tables.")
-@click.option(
-    "--scores",
-    type=click.Path(path_type=Path),
-    default=OUT / "scores",
-    help="Kept scores; default: benchmarks/out/scores.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=OUT / "frontier",
-    help="Folder of results; default: benchmarks/out/frontier.",
-)
+@data_option
+@scores_option
+@kept_option("out", "frontier", "results")
 @click.option(
     "--samples", type=click.IntRange(2), default=100, show_default=True, help="Draws to rank."
 )
@@ -65,14 +55,7 @@ from gennas_optuna.settings import PRESETS
 @click.option(
     "--skip", default=0, help="Leave out the records that a draw of so many with this seed holds."
 )
-@click.option(
-    "--timed", type=click.IntRange(2), default=5, show_default=True, help="How many to time."
-)
-@click.option(
-    "--repeat", type=click.IntRange(1), default=3, show_default=True, help="How often, each."
-)
-@STEPS_OPTION
-@click.option("--device", default="cpu", show_default=True, help="A PyTorch device.")
+@timing_options
 @click.option("--seed", default=0, show_default=True, help="Of the draw and of the scores.")
 @click.option("--workers", default=1, show_default=True, help="Processes for the ranking.")
 @click.option("--method", multiple=True, help="NAME or PRESET:TASK, repeatable; default: all.")

@@ -18,7 +18,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.ranking import kept_ranking
-from benchmarks.script import OUT, Script
+from benchmarks.script import Script, data_option, scores_option
 from benchmarks.tables import table_for
 from gennas_optuna import GenNASEvaluator, ProxyTask, get_task
 from gennas_optuna.presets import family, found_in
@@ -28,13 +28,8 @@ from gennas_optuna.spaces import SearchSpace
 @click.command(cls=Script)
 @click.argument("spaces", nargs=-1, required=True)
 @click.option("--task", "names", multiple=True, required=True, help="The tasks that are compared.")
-@click.option("--data", type=click.Path(path_type=Path), default=Path("."), help="The tables.")
-@click.option(
-    "--scores",
-    type=click.Path(path_type=Path),
-    default=OUT / "scores",
-    help="Kept scores; default: benchmarks/out/scores.",
-)
+@data_option
+@scores_option
 @click.option("--samples", default=60, show_default=True, help="Architectures per space.")
 @click.option("--preset", default="fast", show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Of the draw and of the scores.")

@@ -22,7 +22,7 @@ import click
 import numpy as np
 
 from benchmarks.reach import Floats, full_steps, halved, halving_steps, top
-from benchmarks.script import OUT, Script
+from benchmarks.script import Script, data_option, kept_option
 from benchmarks.tables import table_for
 from gennas_optuna import GenNASEvaluator
 from gennas_optuna.benchmarks import GroundTruth
@@ -37,13 +37,8 @@ KEPT = (1, 3)
 
 @click.command(cls=Script)
 @click.argument("space")
-@click.option("--data", type=click.Path(path_type=Path), default=Path("."), help="The tables.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=OUT / "halving",
-    help="Kept curves; default: benchmarks/out/halving.",
-)
+@data_option
+@kept_option("out", "halving", "kept curves")
 @click.option("--samples", default=150, show_default=True, help="Architectures to train.")
 @click.option("--task", default="default", show_default=True)
 @click.option("--preset", default="balanced", show_default=True)

@@ -24,7 +24,7 @@ from statistics import fmean
 import click
 
 from benchmarks.methods import reason_against
-from benchmarks.script import OUT, Script
+from benchmarks.script import Script, data_option, scores_option
 from benchmarks.tables import Table, tables_for
 from gennas_optuna import GenNASEvaluator, ProxyEvaluator, rank
 from gennas_optuna._evaluator import Evaluator
@@ -39,18 +39,8 @@ from gennas_optuna.settings import Preset, Size, get_preset
 
 @click.command(cls=Script)
 @click.argument("spaces", nargs=-1)
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    default=Path("."),
-    help="Folder of the published tables.",
-)
-@click.option(
-    "--scores",
-    type=click.Path(path_type=Path),
-    default=OUT / "scores",
-    help="Folder for finished scores; default: benchmarks/out/scores.",
-)
+@data_option
+@scores_option
 @click.option(
     "--samples",
     type=click.IntRange(2),

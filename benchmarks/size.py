@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from benchmarks.ranking import kept_ranking, without_size
-from benchmarks.script import OUT, Script
+from benchmarks.script import Script, data_option, scores_option
 from benchmarks.tables import tables_for
 from gennas_optuna import GenNASEvaluator, ProxyEvaluator, get_task
 from gennas_optuna.correlation import spearman
@@ -32,13 +32,8 @@ SIZES = (
 
 @click.command(cls=Script)
 @click.argument("spaces", nargs=-1, required=True)
-@click.option("--data", type=click.Path(path_type=Path), default=Path("."), help="The tables.")
-@click.option(
-    "--scores",
-    type=click.Path(path_type=Path),
-    default=OUT / "scores",
-    help="Kept scores; default: benchmarks/out/scores.",
-)
+@data_option
+@scores_option
 @click.option("--samples", default=60, show_default=True, help="Architectures per table.")
 @click.option("--preset", multiple=True, default=("balanced", "fast"), show_default=True)
 @click.option("--task", multiple=True, default=("default",), show_default=True)

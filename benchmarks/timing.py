@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.methods import DEAR, PLAIN, Method
 from benchmarks.plain import plain_loss, plain_network
+from benchmarks.script import Decorated
 from gennas_optuna import Architecture, GenNASEvaluator
 from gennas_optuna.settings import get_preset
 from gennas_optuna.task import Batch
@@ -34,13 +35,29 @@ def _checked(_context: click.Context, _option: click.Parameter, value: FewSteps 
     return value
 
 
-STEPS_OPTION = click.option(
-    "--steps",
-    type=(int, int),
-    metavar="SHORT LONG",
-    callback=_checked,
-    help="Time paper and plain for so many steps only, and extrapolate.",
+_OPTIONS = (
+    click.option(
+        "--timed", type=click.IntRange(2), default=5, show_default=True, help="How many to time."
+    ),
+    click.option(
+        "--repeat", type=click.IntRange(1), default=3, show_default=True, help="How often, each."
+    ),
+    click.option(
+        "--steps",
+        type=(int, int),
+        metavar="SHORT LONG",
+        callback=_checked,
+        help="Time paper and plain for so many steps only, and extrapolate.",
+    ),
+    click.option("--device", default="cpu", show_default=True, help="A PyTorch device."),
 )
+
+
+def timing_options(command: Decorated) -> Decorated:
+    """``--timed``, ``--repeat``, ``--steps`` and ``--device``."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @dataclass(frozen=True)
