@@ -65,7 +65,7 @@ def test_a_worker_that_is_killed_is_replaced(mortal: Any) -> None:
     assert [found_by(pool, task) for task in TASKS] == LOSSES
     for process in pool._processes._processes.values():  # while there is nothing to do
         process.kill()
-        process.join()
+        process.join(5)  # the pool waits for it too, and may have seen its end first
     assert found_by(pool, TASKS[0]) == LOSSES[0]
 
 
