@@ -16,14 +16,24 @@ NAMES = sorted(set(re.findall(r"python -m benchmarks\.(\w+)", README)))
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Runs a script in a folder of its own, and gives what it printed."""
+def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Runs a script in a folder of its own."""
     monkeypatch.syspath_prepend(str(ROOT))
     monkeypatch.chdir(tmp_path)
 
-    def start(name: str, *args: str) -> str:
+    def start(name: str, *args: str):
         script = importlib.import_module(f"benchmarks.{name}")
-        result = CliRunner().invoke(script.main, args, catch_exceptions=False)
+        return CliRunner().invoke(script.main, args, catch_exceptions=False)
+
+    return start
+
+
+@pytest.fixture
+def run(invoke):
+    """Runs a script, and gives what it printed."""
+
+    def start(name: str, *args: str) -> str:
+        result = invoke(name, *args)
         assert result.exit_code == 0, result.output
         return result.stdout
 
@@ -31,14 +41,11 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def refused(invoke):
     """Runs a script that is to fail, and gives the last line it printed, which says why."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    monkeypatch.chdir(tmp_path)
 
     def start(name: str, *args: str) -> str:
-        script = importlib.import_module(f"benchmarks.{name}")
-        result = CliRunner().invoke(script.main, args, catch_exceptions=False)
+        result = invoke(name, *args)
         assert result.exit_code == 2
         assert not result.stdout
         assert result.stderr.count("Error: ") == 1
