@@ -13,7 +13,7 @@ demo: $(VENV)/.demo
 		--truth hpo-bench:cifar10 --truth hpo-bench:cifar100 --truth hpo-bench:imagenet16-120
 
 test: $(VENV)/.test lint types
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal --durations 40 --durations-min 5
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
