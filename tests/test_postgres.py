@@ -23,6 +23,7 @@ from filelock import FileLock
 from optuna.trial import TrialState
 from worker_helpers import (
     Scripted,
+    age_heartbeat,
     closed_storages,  # noqa: F401 - it is used by all tests here
     hanging_worker,
     join,
@@ -118,7 +119,7 @@ def test_heartbeats_of_other_machines(name: str, monkeypatch: pytest.MonkeyPatch
     """A worker elsewhere falls silent: Optuna's heartbeats tell, and its trial is run again."""
     sampler = optuna.samplers.RandomSampler(seed=0)
     objective = scripted()
-    storage = opened(URL, heartbeat=1, grace=2)
+    storage = opened(URL, heartbeat=1, grace=600)
     study = share(storage, name, objective, sampler)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -126,13 +127,17 @@ def test_heartbeats_of_other_machines(name: str, monkeypatch: pytest.MonkeyPatch
     away = {**_lease.this_worker(), "host": "another machine"}
     for trial in (silent, alive):
         trial.set_user_attr(_lease.WORKER, away)
-    storage.record_heartbeat(silent._trial_id)
+        storage.record_heartbeat(trial._trial_id)
+    _lease.put_back_lost(study)
+    assert states(study) == {"RUNNING": 2}
+    for trial in (silent, alive):
+        age_heartbeat(URL, trial, 700)
     with _lease.SignsOfLife(study, alive):
-        assert _lease.put_back_lost(study) == 0
         deadline = time.monotonic() + 60
-        while study.trials[0].state == TrialState.RUNNING and time.monotonic() < deadline:
-            time.sleep(0.2)
-            _lease.put_back_lost(study)
+        while alive._trial_id in storage._get_stale_trial_ids(study._study_id):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        _lease.put_back_lost(study)
         assert study.trials[0].state == TrialState.FAIL
         assert study.trials[1].state == TrialState.RUNNING
     again = study.trials[2]

@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import sys
-import time
 import uuid
 from collections import Counter
 from pathlib import Path
@@ -16,7 +15,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from task_search_helpers import Fake, FakeEvaluator, fake_objective, table
-from worker_helpers import closed_storages, opened  # noqa: F401 - used by all tests here
+from worker_helpers import age_heartbeat, closed_storages, opened  # noqa: F401 - all use one
 
 from gennas_optuna import _lease, cli
 from gennas_optuna import storage as gennas_storage
@@ -127,7 +126,7 @@ def test_a_worker_elsewhere_that_falls_silent_is_replaced(
 @pytest.mark.slow
 @pytest.mark.skipif(not POSTGRES, reason="GENNAS_TEST_POSTGRES names no server")
 def test_heartbeats_tell_that_a_worker_elsewhere_is_gone() -> None:
-    storage = opened(POSTGRES, heartbeat=1, grace=2)
+    storage = opened(POSTGRES, heartbeat=1, grace=600)
     name = f"test-{uuid.uuid4().hex}"
     study = open_study(storage, name, lambda *, seed: optuna.samplers.RandomSampler(seed), seed=0)
     objective = fake_objective(prune=False)
@@ -138,7 +137,7 @@ def test_heartbeats_tell_that_a_worker_elsewhere_is_gone() -> None:
     params = objective.tasks.params(objective.tasks.suggest(silent))
     search_task(objective, study, n_trials=2)
     assert study.trials[1].state == TrialState.RUNNING
-    time.sleep(3)
+    age_heartbeat(POSTGRES, silent, 700)
     search_task(objective, study, n_trials=3)
     assert study.trials[1].state == TrialState.FAIL
     assert objective.tasks.params(objective.tasks.decode(study.trials[3].params)) == params

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 
 from gennas_optuna import GenNASObjective, ProxyEvaluator, RegularizedEvolutionSampler
 from gennas_optuna._patience import PatientStorage
@@ -56,6 +57,21 @@ def closed_storages() -> Iterator[None]:
         storage = OPENED.pop()
         if isinstance(storage, PatientStorage):
             storage.close()
+
+
+def age_heartbeat(url: str, trial: optuna.Trial, seconds: int) -> None:
+    """As if the last sign of life of a trial in a PostgreSQL database were older."""
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        aged = connection.execute(
+            sqlalchemy.text(
+                "UPDATE trial_heartbeats SET heartbeat = heartbeat - make_interval(secs => :age)"
+                " WHERE trial_id = :trial"
+            ),
+            {"age": seconds, "trial": trial._trial_id},
+        )
+    engine.dispose()
+    assert aged.rowcount == 1
 
 
 def scripted(trouble: dict[str, Exception] | None = None, **options) -> GenNASObjective:
