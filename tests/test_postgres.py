@@ -115,7 +115,7 @@ def test_a_killed_workers_trial_is_run_by_another(
     assert study.trials[0].params == study.trials[1].params
 
 
-def test_heartbeats_of_other_machines(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeats_of_other_machines(name: str) -> None:
     """A worker elsewhere falls silent: Optuna's heartbeats tell, and its trial is run again."""
     sampler = optuna.samplers.RandomSampler(seed=0)
     objective = scripted()

@@ -15,7 +15,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from task_search_helpers import Fake, FakeEvaluator, fake_objective, table
-from worker_helpers import age_heartbeat, closed_storages, opened  # noqa: F401 - all use one
+from worker_helpers import (
+    age_heartbeat,
+    closed_storages,  # noqa: F401 - it is used by all tests here
+    opened,
+)
 
 from gennas_optuna import _lease, cli
 from gennas_optuna import storage as gennas_storage
