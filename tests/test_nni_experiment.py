@@ -169,7 +169,7 @@ def registered(lab: Lab) -> Iterator[str]:
 def test_same_order_as_the_study_one_at_a_time(lab: Lab, tmp_path: Path, registered: str) -> None:
     arguments = {"sampler": "evolution", "population": 5, "seed": 0, "space": "nasbench201"}
     config = settings(
-        {"name": registered, "classArgs": arguments}, trialConcurrency=1, maxTrialNumber=20
+        {"name": registered, "classArgs": arguments}, trialConcurrency=1, maxTrialNumber=12
     )
     path = write_config(tmp_path / "here", config, to_nni(SPACE.distributions()))
     records = finished(lab.create(path))
@@ -177,7 +177,7 @@ def test_same_order_as_the_study_one_at_a_time(lab: Lab, tmp_path: Path, registe
         sampler=make_sampler("evolution", SPACE, seed=0, population=5),
         pruner=optuna.pruners.NopPruner(),
     )
-    study.optimize(GenNASObjective(SPACE, steps=2), n_trials=20)
+    study.optimize(GenNASObjective(SPACE, steps=2), n_trials=12)
     assert [(r.parameters, r.value) for r in records] == [
         (t.params, t.value) for t in study.trials
     ]
