@@ -326,7 +326,8 @@ class TestProxies:
         assert ProxyEvaluator("flops").evaluate(ARCHS[3]).loss == -7_782_400
 
     def test_synflow_is_zero_flow_where_nothing_reaches_the_output(self) -> None:
-        assert ProxyEvaluator("synflow").evaluate(SPACE.parse("000000")).loss == 0
+        for proxy in ("synflow", "zico"):
+            assert ProxyEvaluator(proxy).evaluate(SPACE.parse("000000")).loss == 0
 
     def test_synflow_grows_with_a_parallel_path(self) -> None:
         """More paths of positive weights mean more flow."""
