@@ -325,7 +325,7 @@ class TestProxies:
         assert ProxyEvaluator("params").evaluate(ARCHS[3]).loss == -72_528
         assert ProxyEvaluator("flops").evaluate(ARCHS[3]).loss == -7_782_400
 
-    def test_synflow_is_zero_flow_where_nothing_reaches_the_output(self) -> None:
+    def test_nothing_flows_where_no_weight_reaches_the_output(self) -> None:
         for proxy in ("synflow", "zico"):
             assert ProxyEvaluator(proxy).evaluate(SPACE.parse("000000")).loss == 0
 
