@@ -49,7 +49,7 @@ def test_every_packaged_task_is_one_and_named_like_its_file(name: str, tmp_path:
 def test_tasks_that_were_found_say_where_they_come_from() -> None:
     folder = Path(str(resources.files(presets))) / "provenance"
     found = sorted(path.stem for path in folder.glob("*.json"))
-    assert found == sorted([*TRUTHS, "generic-fast"])
+    assert found == sorted([*TRUTHS, "generic-fast", "nds-cells-fast"])
     assert set(list_tasks()) - set(found) == {"generic", "generic-sequence"}
     for name in found:
         assert get_task(name).digest == _origin(name)["task_digest"]
@@ -69,6 +69,12 @@ def test_the_generic_task_of_the_cheap_presets_is_one_that_was_found_made_safe()
     assert all(stage.channels >= 1 for stage in task.stages)
 
 
+def test_the_task_of_cells_is_the_one_of_those_tried_that_was_chosen() -> None:
+    """Those that were tried stand with the benchmarks."""
+    tried = Path(__file__).parents[1] / "benchmarks" / "cell_tasks.yml"
+    assert get_task(f"{tried}#narrow").digest == get_task("nds-cells-fast").digest
+
+
 def test_packaged_tasks_fit_a_space_and_begin_with_its_default() -> None:
     space = get_space("nasbench101")
     for preset in ("paper", "fast"):
@@ -85,6 +91,7 @@ def test_a_task_tells_the_space_it_was_found_in() -> None:
     assert origins["nasbench201-fast"] == "nasbench201"
     assert origins["generic-fast"] == "nasbench201"
     assert origins["nds-stages-fast"] == "resnext-a-in"
+    assert origins["nds-cells-fast"] == "darts-fix-w-d-in"
     assert origins["generic"] is None
 
 
@@ -151,9 +158,13 @@ def test_a_task_that_was_found_for_a_preset_is_the_default_there(
     unknown = get_space("nasbench-macro")  # nothing was found there
     others = {name: get_task("default", unknown, preset=name).name for name in PRESETS}
     assert others == {"paper": "generic", "balanced": "generic-fast", "fast": "generic-fast"}
-    for name in ("darts-in", "amoeba"):
-        cells = [get_task("default", get_space(name), preset=preset) for preset in PRESETS]
-        assert {task.name for task in cells} == {"generic"}
+    for name in ("darts-in", "amoeba"):  # written by hand for the family
+        cells = {preset: get_task("default", get_space(name), preset=preset) for preset in PRESETS}
+        assert {preset: task.name for preset, task in cells.items()} == {
+            "paper": "generic",
+            "balanced": "nds-cells-fast",
+            "fast": "nds-cells-fast",
+        }
     for name in ("resnet", "resnext-a-in", "resnext-b"):  # found in one of the family
         assert get_task("default", get_space(name), preset="fast").name == "nds-stages-fast"
         assert get_task("default", get_space(name), preset="balanced").name == "nds-stages-fast"

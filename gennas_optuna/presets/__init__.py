@@ -20,10 +20,7 @@ _DEFAULTS = {"NCHW": "generic", "LND": "generic-sequence"}
 """The task of a space without one of its own, by the layout of its taps, where there is none with
 the preset's name behind it (``generic-fast``)."""
 
-_BY_HAND = frozenset(CELL_SPACES)
-"""Spaces where the generic task written by hand was measured to rank as well as the one found."""
-
-_FAMILIES = dict.fromkeys(STAGE_SPACES, "nds-stages")
+_FAMILIES = dict.fromkeys(STAGE_SPACES, "nds-stages") | dict.fromkeys(CELL_SPACES, "nds-cells")
 """Spaces that share what was found in one of them (see its provenance), by the family's name."""
 
 _ALSO = {"balanced": "fast"}
@@ -102,8 +99,7 @@ def _default(space: SearchSpace | None, preset: str | None, names: Collection[st
     found_at = [name for name in (preset, _ALSO.get(preset or "")) if name]
     places = [] if space is None else [space.name, family(space.name)]
     own = [*(f"{place}-{name}" for name in found_at for place in places), *places]
-    if space is None or space.name not in _BY_HAND:
-        own += [f"{generic}-{name}" for name in found_at]
+    own += [f"{generic}-{name}" for name in found_at]
     return next((name for name in own if name in names), generic)
 
 
